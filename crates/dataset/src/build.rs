@@ -1,0 +1,296 @@
+//! From events to a data set: rows for ids, the split, what is held out and what no model could know.
+
+use std::collections::HashMap;
+
+use lookalike_bundle::{ItemInfo, ItemRow, Row, UserRow, Vocab};
+
+use crate::{Csr, Error, Features, FeaturesBuilder, Pair, stream_seed};
+
+/// Which part of the split an event belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What a model may learn from while its epochs and knobs are chosen.
+    Train,
+    /// What epochs and knobs are chosen by; the final model learns from it too.
+    Validation,
+    /// What the final figures are read from, once.
+    Test,
+}
+
+/// Held-out items per user, without those that no model could have known.
+#[derive(Clone, Debug)]
+pub struct HeldOut {
+    /// The items each user went on to, ascending.
+    pub truth: Csr<UserRow, ItemRow>,
+    /// User-item pairs before anything was left out.
+    pub pairs: usize,
+    /// Pairs left out because the user or the item does not occur in the part learned from.
+    pub unknown: usize,
+}
+
+/// Everything a trainer and an evaluator need.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Users that occur before the test part, by id.
+    pub users: Vocab<UserRow>,
+    /// Items that occur before the test part, by id.
+    pub items: Vocab<ItemRow>,
+    /// Title, category and brand of every item.
+    pub item_info: Vec<ItemInfo>,
+    /// Declared attributes of users.
+    pub user_features: Features,
+    /// Declared attributes of items.
+    pub item_features: Features,
+    /// The part learned from while epochs and knobs are chosen.
+    pub train: Csr<UserRow, ItemRow>,
+    /// Training and validation part together: what the final model learns from.
+    pub full: Csr<UserRow, ItemRow>,
+    /// Held out from [`Dataset::train`].
+    pub validation: HeldOut,
+    /// Held out from [`Dataset::full`].
+    pub test: HeldOut,
+    /// The split in words.
+    pub split: String,
+    /// Events that count by kind but name no item.
+    pub without_item: u64,
+}
+
+#[derive(Default)]
+struct Interner {
+    ids: Vec<String>,
+    rows: HashMap<String, u32>,
+}
+
+impl Interner {
+    fn row(&mut self, id: &str) -> u32 {
+        if let Some(&row) = self.rows.get(id) {
+            return row;
+        }
+        // More than u32::MAX ids cannot reach the vocabulary: `Vocab::new` refuses them by count.
+        let row = self.ids.len() as u32;
+        self.ids.push(id.to_owned());
+        self.rows.insert(id.to_owned(), row);
+        row
+    }
+}
+
+struct Event {
+    user: u32,
+    item: u32,
+    weight: f32,
+    part: Part,
+}
+
+/// Collects events; [`Builder::finish`] makes the data set. Ids become rows in the order of their text, so the
+/// order of events does not matter to the numbering.
+#[derive(Default)]
+pub struct Builder {
+    users: Interner,
+    items: Interner,
+    events: Vec<Event>,
+}
+
+impl Builder {
+    /// Adds one event. Weights of the same user and item add up within a part.
+    pub fn push(&mut self, user: &str, item: &str, weight: f32, part: Part) {
+        let (user, item) = (self.users.row(user), self.items.row(item));
+        self.events.push(Event { user, item, weight, part });
+    }
+
+    /// Whether no event was added.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Moves a share of the training pairs to validation, drawn by a hash of the seed, the user's and the item's id,
+    /// for splits that come without a validation part.
+    pub fn draw_validation(&mut self, share: f64, seed: u64) {
+        let hash = |ids: &[String]| -> Vec<u64> {
+            let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            ids.iter().map(|id| id.bytes().fold(0xcbf2_9ce4_8422_2325, fold)).collect() // FNV-1a
+        };
+        let (users, items) = (hash(&self.users.ids), hash(&self.items.ids));
+        for event in self.events.iter_mut().filter(|event| event.part == Part::Train) {
+            let drawn = stream_seed(seed, users[event.user as usize], items[event.item as usize]);
+            if ((drawn >> 11) as f64) < share * (1u64 << 53) as f64 {
+                event.part = Part::Validation;
+            }
+        }
+    }
+
+    /// Sorts everything into rows. `split` describes the split in words. `describe` receives the vocabularies and
+    /// returns item information and the features of users and items.
+    pub fn finish(
+        self,
+        split: String,
+        describe: impl FnOnce(&Vocab<UserRow>, &Vocab<ItemRow>) -> Result<Described, Error>,
+    ) -> Result<Dataset, Error> {
+        let before_test = |event: &&Event| event.part != Part::Test;
+        let (users, user_rows) = vocabulary(&self.users, self.events.iter().filter(before_test).map(|e| e.user))?;
+        let (items, item_rows) = vocabulary(&self.items, self.events.iter().filter(before_test).map(|e| e.item))?;
+        let pairs = |parts: &[Part]| -> Vec<Pair<UserRow, ItemRow>> {
+            let in_parts = self.events.iter().filter(|event| parts.contains(&event.part));
+            let pair = |event: &Event| {
+                let (row, col) = (user_rows[event.user as usize]?, item_rows[event.item as usize]?);
+                Some(Pair { row, col, weight: event.weight })
+            };
+            in_parts.filter_map(pair).collect()
+        };
+        let csr = |parts: &[Part]| Csr::from_pairs(users.len(), items.len(), &pairs(parts));
+        let (train, full) = (csr(&[Part::Train]), csr(&[Part::Train, Part::Validation]));
+        let distinct = |part: Part| {
+            let of_part = self.events.iter().filter(|event| event.part == part);
+            let mut pairs: Vec<_> = of_part.map(|event| (event.user, event.item)).collect();
+            pairs.sort_unstable();
+            pairs.dedup();
+            pairs.len()
+        };
+        let validation = HeldOut::new(csr(&[Part::Validation]), &train, distinct(Part::Validation));
+        let test = HeldOut::new(csr(&[Part::Test]), &full, distinct(Part::Test));
+        for (part, empty) in [("training", train.is_empty()), ("test", test.truth.is_empty())] {
+            if empty {
+                return Err(Error::EmptyPart { part, split });
+            }
+        }
+        if validation.truth.is_empty() {
+            return Err(Error::EmptyPart { part: "validation", split });
+        }
+        let described = describe(&users, &items)?;
+        Ok(Dataset {
+            item_info: described.item_info,
+            user_features: described.user_features.finish(&users),
+            item_features: described.item_features.finish(&items),
+            users,
+            items,
+            train,
+            full,
+            validation,
+            test,
+            split,
+            without_item: 0,
+        })
+    }
+}
+
+/// What is declared about users and items, in row order.
+pub struct Described {
+    /// One entry an item.
+    pub item_info: Vec<ItemInfo>,
+    /// Attributes of users.
+    pub user_features: FeaturesBuilder,
+    /// Attributes of items.
+    pub item_features: FeaturesBuilder,
+}
+
+impl Described {
+    /// Nothing is known but the ids.
+    pub fn nothing(items: usize) -> Self {
+        let (user_features, item_features) = (FeaturesBuilder::default(), FeaturesBuilder::default());
+        Self { item_info: vec![ItemInfo::default(); items], user_features, item_features }
+    }
+}
+
+impl HeldOut {
+    /// Keeps pairs whose user and item both occur in `learned`: about the others no model could know anything.
+    fn new(mut truth: Csr<UserRow, ItemRow>, learned: &Csr<UserRow, ItemRow>, pairs: usize) -> Self {
+        let mut known = vec![false; learned.n_cols()];
+        for &item in learned.all_cols() {
+            known[item as usize] = true;
+        }
+        let kept: Vec<_> = truth
+            .pairs()
+            .filter(|pair| known[pair.col.index()] && !learned.cols(pair.row).is_empty())
+            .collect();
+        if kept.len() < truth.len() {
+            truth = Csr::from_pairs(truth.n_rows(), truth.n_cols(), &kept);
+        }
+        Self { unknown: pairs - truth.len(), truth, pairs }
+    }
+
+    /// Users with at least one held-out item.
+    pub fn users(&self) -> usize {
+        self.truth.rows().filter(|&user| !self.truth.cols(user).is_empty()).count()
+    }
+}
+
+/// The vocabulary of the ids in use, sorted by text, and the row of every interned id.
+fn vocabulary<R: Row>(all: &Interner, used: impl Iterator<Item = u32>) -> Result<(Vocab<R>, Vec<Option<R>>), Error> {
+    let mut in_use = vec![false; all.ids.len()];
+    for id in used {
+        in_use[id as usize] = true;
+    }
+    let mut order: Vec<usize> = (0..all.ids.len()).filter(|&id| in_use[id]).collect();
+    order.sort_unstable_by(|&a, &b| all.ids[a].cmp(&all.ids[b]));
+    let mut rows = vec![None; all.ids.len()];
+    for (row, &id) in order.iter().enumerate() {
+        rows[id] = Some(R::new(row as u32));
+    }
+    Ok((Vocab::new(order.iter().map(|&id| all.ids[id].clone()).collect())?, rows))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn built(events: &[(&str, &str, Part)]) -> Result<Dataset, Error> {
+        let mut builder = Builder::default();
+        for (user, item, part) in events {
+            builder.push(user, item, 1.0, *part);
+        }
+        builder.finish("a test".into(), |_, items| Ok(Described::nothing(items.len())))
+    }
+
+    fn small() -> Dataset {
+        use Part::{Test, Train, Validation};
+        built(&[
+            ("b", "y", Train),
+            ("a", "x", Train),
+            ("a", "x", Train),
+            ("a", "y", Validation),
+            ("b", "z", Validation), // z is not in training: no model can know it
+            ("a", "z", Test),
+            ("a", "w", Test), // w is first seen in the test part
+            ("c", "x", Test), // so is c
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn rows_follow_the_text_of_ids_before_the_test_part() {
+        assert_eq!(small().users.ids(), ["a", "b"]);
+        assert_eq!(small().items.ids(), ["x", "y", "z"]);
+        assert_eq!(small().train.weights(UserRow::new(0)), [2.0]);
+    }
+
+    #[test]
+    fn held_out_pairs_that_no_model_could_know_are_counted_and_left_out() {
+        let (validation, test) = (small().validation, small().test);
+        assert_eq!((validation.truth.len(), validation.pairs, validation.unknown), (1, 2, 1));
+        assert_eq!((test.truth.len(), test.pairs, test.unknown), (1, 3, 2));
+        assert_eq!(test.users(), 1);
+    }
+
+    #[test]
+    fn an_empty_part_is_an_error_that_names_it() {
+        let error = built(&[("a", "x", Part::Train), ("a", "x", Part::Validation)]).unwrap_err();
+        assert_eq!(error.to_string(), "the split `a test` leaves no test interactions");
+    }
+
+    #[test]
+    fn validation_is_drawn_by_seed_and_never_from_the_test_part() {
+        let draw = |seed| {
+            let mut builder = Builder::default();
+            for n in 0..1000 {
+                let part = if n % 10 == 0 { Part::Test } else { Part::Train };
+                builder.push(&format!("u{}", n % 37), &format!("i{n}"), 1.0, part);
+            }
+            builder.draw_validation(0.1, seed);
+            builder.events.iter().map(|event| event.part).collect::<Vec<_>>()
+        };
+        assert!(draw(1) == draw(1) && draw(1) != draw(2));
+        let drawn = draw(1).iter().filter(|&&part| part == Part::Validation).count();
+        assert!((60..120).contains(&drawn), "{drawn} of 900");
+        assert_eq!(draw(1).iter().filter(|&&part| part == Part::Test).count(), 100);
+    }
+}

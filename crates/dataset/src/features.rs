@@ -1,0 +1,146 @@
+//! Feature bags: which declared values (department, brand, age band …) each user or item has.
+
+use std::collections::BTreeMap;
+
+use lookalike_bundle::{Row, Vocab};
+
+/// The values of every row, as numbers in one shared space: `0..len()`, field after field.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Features {
+    names: Vec<String>,
+    offsets: Vec<u32>,
+    values: Vec<u32>,
+}
+
+impl Features {
+    /// Rows without any feature.
+    pub fn none(rows: usize) -> Self {
+        Self { names: Vec::new(), offsets: vec![0; rows + 1], values: Vec::new() }
+    }
+
+    /// How many different values there are over all fields.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is no value at all.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// `field=value` of every value number.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The value numbers of a row, ascending.
+    pub fn bag(&self, row: usize) -> &[u32] {
+        &self.values[self.offsets[row] as usize..self.offsets[row + 1] as usize]
+    }
+
+    /// The names of the fields in use.
+    pub fn fields(&self) -> Vec<&str> {
+        let mut fields: Vec<_> = self.names.iter().filter_map(|name| name.split_once('=')).map(|(f, _)| f).collect();
+        fields.dedup();
+        fields
+    }
+
+    /// The same rows with only the fields that `keep` approves.
+    pub fn only(&self, keep: impl Fn(&str) -> bool) -> Self {
+        let field = |name: &str| name.split_once('=').map_or(name.to_owned(), |(field, _)| field.to_owned());
+        let kept: Vec<bool> = self.names.iter().map(|name| keep(&field(name))).collect();
+        let mut number = vec![0u32; kept.len()];
+        let mut names = Vec::new();
+        for (value, _) in kept.iter().enumerate().filter(|(_, kept)| **kept) {
+            number[value] = names.len() as u32;
+            names.push(self.names[value].clone());
+        }
+        let rows = self.offsets.len().saturating_sub(1);
+        let (mut offsets, mut values) = (vec![0], Vec::new());
+        for row in 0..rows {
+            values.extend(self.bag(row).iter().filter(|&&v| kept[v as usize]).map(|&v| number[v as usize]));
+            offsets.push(values.len() as u32);
+        }
+        Self { names, offsets, values }
+    }
+}
+
+/// Collects declared values before it is known which of them say anything.
+#[derive(Default)]
+pub struct FeaturesBuilder {
+    fields: BTreeMap<String, BTreeMap<String, Vec<u32>>>,
+}
+
+impl FeaturesBuilder {
+    /// Notes that a row has a value in a field. Several values of one field are allowed.
+    pub fn push<R: Row>(&mut self, row: R, field: &str, value: &str) {
+        let values = match self.fields.get_mut(field) {
+            Some(values) => values,
+            None => self.fields.entry(field.to_owned()).or_default(),
+        };
+        match values.get_mut(value) {
+            Some(rows) => rows.push(row.get()),
+            None => drop(values.insert(value.to_owned(), vec![row.get()])),
+        }
+    }
+
+    /// Numbers the values. A value that a single row has says no more than the row's own id and is left out; so is
+    /// a whole field in which most values are such: it is an id or free text.
+    pub fn finish<R: Row>(self, rows: &Vocab<R>) -> Features {
+        let mut bags: Vec<Vec<u32>> = vec![Vec::new(); rows.len()];
+        let mut names = Vec::new();
+        for (field, values) in self.fields {
+            let shared = values.values().filter(|rows| rows.len() > 1).count();
+            if shared * 2 < values.len() {
+                continue;
+            }
+            for (value, rows) in values.into_iter().filter(|(_, rows)| rows.len() > 1) {
+                for row in rows {
+                    bags[row as usize].push(names.len() as u32);
+                }
+                names.push(format!("{field}={value}"));
+            }
+        }
+        let (mut offsets, mut values) = (vec![0], Vec::new());
+        for mut bag in bags {
+            bag.dedup(); // ascending already: values are visited in order
+            values.append(&mut bag);
+            offsets.push(values.len() as u32);
+        }
+        Features { names, offsets, values }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use lookalike_bundle::ItemRow;
+
+    use super::*;
+
+    fn three() -> Features {
+        let rows = Vocab::<ItemRow>::new(vec!["a".into(), "b".into(), "c".into()]).unwrap();
+        let mut builder = FeaturesBuilder::default();
+        for (row, field, value) in
+            [(0, "brand", "x"), (1, "brand", "x"), (2, "brand", "y"), (0, "sku", "1"), (1, "sku", "2"), (2, "sku", "3")]
+        {
+            builder.push(ItemRow::new(row), field, value);
+        }
+        builder.push(ItemRow::new(0), "aisle", "7");
+        builder.push(ItemRow::new(2), "aisle", "7");
+        builder.finish(&rows)
+    }
+
+    #[test]
+    fn fields_that_are_ids_and_values_of_one_row_are_left_out() {
+        assert_eq!(three().names(), ["aisle=7", "brand=x"]);
+        assert_eq!((three().bag(0), three().bag(1), three().bag(2)), (&[0, 1][..], &[1][..], &[0][..]));
+    }
+
+    #[test]
+    fn fields_can_be_chosen() {
+        let only = three().only(|field| field == "brand");
+        assert_eq!((only.names(), only.bag(0), only.bag(2)), (&["brand=x".to_owned()][..], &[0][..], &[][..]));
+        assert_eq!(three().fields(), ["aisle", "brand"]);
+    }
+}

@@ -1,0 +1,16 @@
+//! What the trainer sees: interactions as sparse rows, a split that cannot leak, feature bags and
+//! samplers. Plain vectors; knows no tensors and no models.
+
+mod build;
+mod csr;
+mod error;
+mod features;
+mod read;
+mod sample;
+
+pub use build::{Builder, Dataset, Described, HeldOut, Part};
+pub use csr::{Csr, Pair};
+pub use error::Error;
+pub use features::{Features, FeaturesBuilder};
+pub use read::{fingerprint, load};
+pub use sample::{Shuffled, stream_seed};

@@ -1,0 +1,235 @@
+//! From a store, or from files of pairs, to a data set: which events count, and where the split lies.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::TimestampMicrosecondType;
+use lookalike_bundle::{ItemInfo, ItemRow, Row, UserRow, Vocab};
+use lookalike_store::{Pairs, Project, Split, Store, Table};
+
+use crate::{Builder, Dataset, Described, Error, Part};
+
+/// Share of the training pairs drawn for validation where a split comes without a validation part.
+const DRAWN: f64 = 0.1;
+/// Seed of that draw. It is fixed: runs with different seeds are judged on the same pairs.
+const DRAW_SEED: u64 = 1;
+
+/// Reads the data set of a project; the store must be there unless the split is given by files.
+pub fn load(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> {
+    let mut builder = Builder::default();
+    let mut without_item = 0;
+    let split = match &project.interactions.split {
+        Split::Given { train, validation, test } => {
+            push_pairs(&mut builder, project, train, Part::Train)?;
+            push_pairs(&mut builder, project, test, Part::Test)?;
+            match validation {
+                Some(path) => push_pairs(&mut builder, project, path, Part::Validation)?,
+                None => builder.draw_validation(DRAWN, DRAW_SEED),
+            }
+            let drawn = match validation {
+                Some(_) => "validation given".to_owned(),
+                None => format!("validation: {:.0} % of the training pairs, drawn", DRAWN * 100.0),
+            };
+            format!("train and test given; {drawn}")
+        }
+        Split::Time { test_from, validation_days } => {
+            let zone = &project.timezone;
+            let from = test_from.to_zoned_datetime(zone.clone());
+            // Days are calendar days of the project's zone, so a change of the clock does not move midnight.
+            let validation = from.checked_sub(jiff::Span::new().days(i64::from(*validation_days)));
+            let validation = validation.map_or(i64::MIN, |start| start.timestamp().as_microsecond());
+            let test = test_from.as_microsecond();
+            let part = |at| match at {
+                at if at >= test => Part::Test,
+                at if at >= validation => Part::Validation,
+                _ => Part::Train,
+            };
+            without_item = push_events(&mut builder, project, store, |_, at| part(at))?;
+            let name = zone.iana_name().unwrap_or("UTC");
+            format!("by time: test from {} ({name}), validation the {validation_days} days before", from.date())
+        }
+        Split::LeaveLast => {
+            let last = last_events(project, store)?;
+            without_item = push_events(&mut builder, project, store, |count, _| {
+                match last.get(count.user).map_or(0, |all| all - count.nth) {
+                    1 => Part::Test,
+                    2 => Part::Validation,
+                    _ => Part::Train,
+                }
+            })?;
+            "by user: the last event is the test part, the one before it the validation part".to_owned()
+        }
+    };
+    if builder.is_empty() {
+        let kinds: Vec<_> = project.interactions.kinds.keys().map(|kind| format!("`{kind}`")).collect();
+        return Err(Error::NoInteractions { kinds: kinds.join(", ") });
+    }
+    let mut data = builder.finish(split, |users, items| match store {
+        Some(store) => describe(store, users, items),
+        None => Ok(Described::nothing(items.len())),
+    })?;
+    data.without_item = without_item;
+    Ok(data)
+}
+
+/// A hash of everything a data set depends on: the contents of the store or of the given files, the kinds that count,
+/// and the split.
+pub fn fingerprint(project: &Project, store: Option<&Store>) -> Result<String, Error> {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |text: String| {
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    };
+    if let Some(store) = store {
+        part(store.hash());
+    }
+    part(format!("{:?} {}", project.interactions.kinds, project.timezone.iana_name().unwrap_or("UTC")));
+    match &project.interactions.split {
+        Split::Given { train, validation, test } => {
+            for path in [Some(train), validation.as_ref(), Some(test)].into_iter().flatten() {
+                let file = std::fs::File::open(path);
+                let hashed = file.and_then(|file| blake3::Hasher::new().update_reader(file).map(|h| h.finalize()));
+                let hashed = hashed.map_err(|source| Error::Read { path: path.clone(), source })?;
+                part(hashed.to_hex().to_string());
+            }
+        }
+        split => part(format!("{split:?}")),
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Which event of its user an event is, counted from 0 in the order of time.
+struct Count<'a> {
+    user: &'a str,
+    nth: u64,
+}
+
+/// Calls `each` with user, item, time and weight of every event that counts, in the store's order: by user, then by
+/// time. Returns how many events count by kind but name no item.
+fn each_event(
+    project: &Project,
+    store: Option<&Store>,
+    mut each: impl FnMut(&str, &str, i64, f32),
+) -> Result<u64, Error> {
+    let Some(store) = store else { return Ok(0) };
+    let kinds = &project.interactions.kinds;
+    let mut without_item = 0;
+    for batch in store.scan(Table::Events, &["user", "item", "kind", "at"])? {
+        let batch = batch?;
+        let (users, items, names) = (text(&batch, 0), text(&batch, 1), text(&batch, 2));
+        let times = batch.column(3).as_primitive::<TimestampMicrosecondType>();
+        for row in 0..batch.num_rows() {
+            let Some(&weight) = kinds.get(names.value(row)).filter(|&&weight| weight > 0.0) else { continue };
+            match items.is_null(row) {
+                true => without_item += 1,
+                false => each(users.value(row), items.value(row), times.value(row), weight as f32),
+            }
+        }
+    }
+    Ok(without_item)
+}
+
+fn push_events(
+    builder: &mut Builder,
+    project: &Project,
+    store: Option<&Store>,
+    part: impl Fn(Count<'_>, i64) -> Part,
+) -> Result<u64, Error> {
+    let mut now = (String::new(), 0u64);
+    each_event(project, store, |user, item, at, weight| {
+        if now.0 != user {
+            now = (user.to_owned(), 0);
+        }
+        builder.push(user, item, weight, part(Count { user, nth: now.1 }, at));
+        now.1 += 1;
+    })
+}
+
+/// How many counting events each user has.
+fn last_events(project: &Project, store: Option<&Store>) -> Result<HashMap<String, u64>, Error> {
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    each_event(project, store, |user, _, _, _| match counts.get_mut(user) {
+        Some(count) => *count += 1,
+        None => drop(counts.insert(user.to_owned(), 1)),
+    })?;
+    Ok(counts)
+}
+
+fn push_pairs(builder: &mut Builder, project: &Project, path: &Path, part: Part) -> Result<(), Error> {
+    for batch in lookalike_store::read_pairs(path, &project.timezone)? {
+        let Pairs { user: users, item: items, weight: weights, .. } = batch?;
+        for row in 0..users.len() {
+            let weight = weights.as_ref().filter(|weights| weights.is_valid(row)).map_or(1.0, |w| w.value(row));
+            let (user, item) = (users.value(row), items.value(row));
+            if weight <= 0.0 {
+                let (path, user, item) = (path.to_owned(), user.to_owned(), item.to_owned());
+                return Err(Error::Weight { path, weight, user, item });
+            }
+            builder.push(user, item, weight as f32, part);
+        }
+    }
+    Ok(())
+}
+
+fn text(batch: &RecordBatch, column: usize) -> &StringArray {
+    batch.column(column).as_string::<i32>()
+}
+
+/// The columns that the project declared beyond the canonical ones.
+fn attributes(store: &Store, table: Table) -> Result<Vec<String>, Error> {
+    let canonical = ["user", "item", "title", "category", "brand", "price"];
+    let columns = store.columns(table)?.into_iter();
+    Ok(columns.filter(|name| !canonical.contains(&name.as_str())).collect())
+}
+
+/// Titles and attributes of the items and users that have rows.
+fn describe(store: &Store, users: &Vocab<UserRow>, items: &Vocab<ItemRow>) -> Result<Described, Error> {
+    let mut described = Described::nothing(items.len());
+    let declared = attributes(store, Table::Items)?;
+    let names: Vec<&str> =
+        ["item", "title", "category", "brand"].into_iter().chain(declared.iter().map(String::as_str)).collect();
+    for batch in store.scan(Table::Items, &names)? {
+        let batch = batch?;
+        let (ids, titles, brands) = (text(&batch, 0), text(&batch, 1), text(&batch, 3));
+        let categories = batch.column(2).as_list::<i32>();
+        for row in 0..batch.num_rows() {
+            let Some(item) = items.row(ids.value(row)) else { continue };
+            let path = categories.is_valid(row).then(|| categories.value(row));
+            let path = path.iter().flat_map(|path| path.as_string::<i32>().iter().flatten().map(str::to_owned));
+            let info = ItemInfo {
+                title: titles.is_valid(row).then(|| titles.value(row).to_owned()),
+                category: path.collect(),
+                brand: brands.is_valid(row).then(|| brands.value(row).to_owned()),
+            };
+            let features = &mut described.item_features;
+            for depth in 1..=info.category.len() {
+                features.push(item, &format!("category.{depth}"), &info.category[..depth].join(" > "));
+            }
+            if let Some(brand) = &info.brand {
+                features.push(item, "brand", brand);
+            }
+            for (column, name) in declared.iter().enumerate() {
+                push_value(features, item, name, text(&batch, column + 4), row);
+            }
+            described.item_info[item.index()] = info;
+        }
+    }
+    let declared = attributes(store, Table::Users)?;
+    let names: Vec<&str> = ["user"].into_iter().chain(declared.iter().map(String::as_str)).collect();
+    for batch in store.scan(Table::Users, &names)? {
+        let batch = batch?;
+        for row in 0..batch.num_rows() {
+            let Some(user) = users.row(text(&batch, 0).value(row)) else { continue };
+            for (column, name) in declared.iter().enumerate() {
+                push_value(&mut described.user_features, user, name, text(&batch, column + 1), row);
+            }
+        }
+    }
+    Ok(described)
+}
+
+fn push_value<R: Row>(features: &mut crate::FeaturesBuilder, at: R, field: &str, values: &StringArray, row: usize) {
+    if values.is_valid(row) {
+        features.push(at, field, values.value(row));
+    }
+}

@@ -1,0 +1,145 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use lookalike_train::device::DeviceChoice;
+
+/// From purchases to embeddings, an index and recommendations: real files in, measured numbers out.
+#[derive(Parser)]
+#[command(name = "lookalike", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Args)]
+pub struct Common {
+    /// Folder with a `lookalike.toml`
+    #[arg(long, global = true, default_value = ".", value_name = "DIR")]
+    pub project: PathBuf,
+    /// Where to compute: auto, gpu, cpu, or gpu:NAME for an adapter whose name contains NAME
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceChoice,
+    /// Seed of every random choice: same seed, same device, same bytes
+    #[arg(long, global = true, default_value_t = 42, value_name = "N")]
+    pub seed: u64,
+    /// Print the result as one JSON document on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress and no remarks on stderr, errors excepted
+    #[arg(long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Read the project's sources into its store, and say what was kept, fixed and quarantined
+    Ingest,
+    /// Train a model, evaluate it beside the baselines, export it and build its index
+    Train(Train),
+    /// Evaluate a trained run again, beside all baselines
+    Evaluate(OfRun),
+    /// Build the index of a run anew and audit it
+    Index(Index),
+    /// Items for one user, or for all of them
+    Recommend(Recommend),
+    /// The nearest items of an item, or the nearest users of a user
+    Similar(Similar),
+    /// What a trained model or a preset is
+    #[command(subcommand)]
+    Show(Show),
+}
+
+#[derive(Args)]
+pub struct Train {
+    /// A preset's name, or the path of a preset that ends in .toml
+    #[arg(long, default_value = "ials", value_name = "NAME|FILE")]
+    pub model: String,
+    /// At most so many epochs instead of the preset's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Folder for what training leaves [default: runs/MODEL in the project]
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// Continue from the last checkpoint of this run
+    #[arg(long)]
+    pub resume: bool,
+}
+
+#[derive(Args)]
+pub struct OfRun {
+    /// Folder of a run, as `train` printed it
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Index {
+    #[command(flatten)]
+    pub of: OfRun,
+    /// Neighbours of an item in the graph
+    #[arg(long, default_value_t = lookalike_retrieve::IndexSettings::default().m, value_name = "N")]
+    pub m: usize,
+    /// Candidates looked at for each inserted item: more is slower and finds better neighbours
+    #[arg(long, default_value_t = lookalike_retrieve::IndexSettings::default().ef_construction, value_name = "N")]
+    pub ef_construction: usize,
+}
+
+#[derive(Args)]
+pub struct Recommend {
+    #[command(flatten)]
+    pub of: OfRun,
+    /// Id of the user
+    #[arg(long, value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub user: Option<String>,
+    /// Every user, into a Parquet file
+    #[arg(long, requires = "out")]
+    pub all: bool,
+    /// The Parquet file for --all: user, rank, item, score
+    #[arg(long, value_name = "FILE", requires = "all")]
+    pub out: Option<PathBuf>,
+    /// How many items
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = count)]
+    pub k: usize,
+    /// Let items the user already had come back, ranked by how often
+    #[arg(long)]
+    pub repeat: bool,
+    /// Compare with every item instead of asking the index
+    #[arg(long)]
+    pub exact: bool,
+}
+
+#[derive(Args)]
+pub struct Similar {
+    #[command(flatten)]
+    pub of: OfRun,
+    /// Id of an item
+    #[arg(long, value_name = "ID", required_unless_present = "user", conflicts_with = "user")]
+    pub item: Option<String>,
+    /// Id of a user
+    #[arg(long, value_name = "ID")]
+    pub user: Option<String>,
+    /// How many neighbours
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = count)]
+    pub k: usize,
+}
+
+#[derive(Subcommand)]
+pub enum Show {
+    /// A trained run (its folder) or a preset (its name): what it is, what it was made from, how good it is
+    Model {
+        /// Folder of a run, or name of a preset
+        name: String,
+    },
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=10_000) => Ok(n),
+        _ => Err("must be a whole number from 1 to 10000".into()),
+    }
+}

@@ -1,0 +1,178 @@
+//! Evaluation: full rankings of a model and of the baselines, judged against held-out items.
+//!
+//! `novel` ranks items the user never had, `repeat` only those they had, `all` every item. A model ranks novel items by
+//! its own score and the other two by the blend of [`lookalike_retrieve::blend`]; a baseline by its one score.
+
+#[cfg(test)]
+mod golden;
+
+use lookalike_bundle::{ItemRow, Matrix, Row, UserRow};
+use lookalike_dataset::{Csr, HeldOut};
+use lookalike_measure::{Judged, RankingMean, RankingSum, judge};
+use lookalike_retrieve::{Exact, Hit, Ties, blend_repeats, mask, select, select_among};
+use lookalike_train::Scorer;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Ranks judged per list.
+const DEPTH: usize = 20;
+/// Weights tried for the history term; the last one all but ignores the model, save for ties and novel items.
+const WEIGHTS: [f64; 8] = [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0];
+/// Users scored at a time by a baseline.
+const BLOCK: usize = 16;
+
+/// How figures come about, in words; written into every bundle and printed with every evaluation.
+pub const PROTOCOL: &str = "full ranking over all items known before the held-out part; recall@k = hits / held-out items \
+    of the user; ndcg@k with the ideal of min(k, held-out); means over users with held-out items; ties in a fixed shuffled \
+    order; novel: items the user had are masked; repeat: only items the user had; all: both";
+
+/// One model's figures.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Figures {
+    /// Model or baseline.
+    pub name: String,
+    /// Novel items: what `recommend` shows unless asked for repeats.
+    #[serde(flatten)]
+    pub shown: RankingMean,
+    /// Where held-out items include some the user had before: all three views.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub views: Option<Views>,
+}
+
+/// The three views on a ranking with repeats.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Views {
+    /// Every item.
+    pub all: RankingMean,
+    /// Items the user had.
+    pub repeat: RankingMean,
+    /// Items the user never had.
+    pub novel: RankingMean,
+}
+
+/// Held-out items of each user beside what the user had before.
+pub struct Bench<'a> {
+    history: &'a Csr<UserRow, ItemRow>,
+    truth: &'a Csr<UserRow, ItemRow>,
+    users: Vec<UserRow>,
+    repeats: bool,
+    ties: Ties,
+}
+
+/// One user's three lists, judged; `None` where nothing of the kind is held out.
+struct Lists {
+    all: (Judged, Vec<u32>),
+    repeat: Option<(Judged, Vec<u32>)>,
+    novel: Option<(Judged, Vec<u32>)>,
+}
+
+impl<'a> Bench<'a> {
+    pub fn new(history: &'a Csr<UserRow, ItemRow>, held_out: &'a HeldOut) -> Self {
+        let truth = &held_out.truth;
+        let users: Vec<_> = truth.rows().filter(|&user| !truth.cols(user).is_empty()).collect();
+        let had = |user: UserRow, item: &u32| history.cols(user).binary_search(item).is_ok();
+        let repeats = users.iter().any(|&user| truth.cols(user).iter().any(|item| had(user, item)));
+        Self { history, truth, users, repeats, ties: Ties::Shuffled }
+    }
+
+    /// Figures of a baseline.
+    pub fn baseline(&self, scorer: &dyn Scorer) -> Figures {
+        let lists = self.users.par_chunks(BLOCK).flat_map_iter(|users| {
+            let mut scores = vec![0.0; self.truth.n_cols()];
+            let judge_one = move |&user: &UserRow| {
+                scorer.score(user, &mut scores);
+                self.lists(user, &mut scores, None)
+            };
+            users.iter().map(judge_one)
+        });
+        self.figures(scorer.name(), lists.collect())
+    }
+
+    /// Figures of embeddings; `weight` is that of the history term in the blend.
+    pub fn model(&self, name: &str, users: &Matrix, items: &Matrix, weight: Option<f64>) -> Figures {
+        let lists = Exact::new(items)
+            .map_scores(&self.queries(users), |query, scores| self.lists(self.users[query], scores, weight));
+        self.figures(name, lists)
+    }
+
+    /// ndcg@10 on novel items, and the weight of the history term that does best on all items (ndcg@10), if repeats
+    /// exist. This is what an epoch is judged by.
+    pub fn choose(&self, users: &Matrix, items: &Matrix) -> (f64, Option<f64>) {
+        let judged = Exact::new(items).map_scores(&self.queries(users), |query, scores| {
+            let user = self.users[query];
+            let blended: Vec<f64> = match self.repeats {
+                true => WEIGHTS.iter().map(|&weight| self.all(user, scores, Some(weight)).0.ndcg_10()).collect(),
+                false => Vec::new(),
+            };
+            (self.novel(user, scores).map(|(judged, _)| judged.ndcg_10()), blended)
+        });
+        let novel: Vec<f64> = judged.iter().filter_map(|(novel, _)| *novel).collect();
+        let total = |at: usize| judged.iter().map(|(_, blended)| blended[at]).sum::<f64>();
+        let best = self.repeats.then(|| {
+            let totals: Vec<f64> = (0..WEIGHTS.len()).map(total).collect();
+            let first_best = (0..WEIGHTS.len()).rev().max_by(|&a, &b| totals[a].total_cmp(&totals[b]));
+            WEIGHTS[first_best.unwrap_or(0)]
+        });
+        (novel.iter().sum::<f64>() / novel.len().max(1) as f64, best)
+    }
+
+    /// The rows of `table` that belong to the users with held-out items.
+    fn queries(&self, table: &Matrix) -> Matrix {
+        let mut queries = Matrix::zeros(self.users.len(), table.cols());
+        for (query, user) in self.users.iter().enumerate() {
+            queries.row_mut(query).copy_from_slice(table.row(user.index()));
+        }
+        queries
+    }
+
+    fn lists(&self, user: UserRow, scores: &mut [f32], weight: Option<f64>) -> Lists {
+        let all = self.all(user, scores, weight);
+        let had = self.history.cols(user);
+        let known: Vec<u32> = self.truth.cols(user).iter().copied().filter(|i| had.binary_search(i).is_ok()).collect();
+        let repeat = (!known.is_empty()).then(|| {
+            let mut scores = scores.to_vec();
+            if let Some(weight) = weight {
+                blend_repeats(&mut scores, had, self.history.weights(user), weight);
+            }
+            ranked(&select_among(&scores, had, DEPTH, self.ties), &known)
+        });
+        Lists { all, repeat, novel: self.novel(user, scores) }
+    }
+
+    fn all(&self, user: UserRow, scores: &[f32], weight: Option<f64>) -> (Judged, Vec<u32>) {
+        let truth = self.truth.cols(user);
+        let Some(weight) = weight else { return ranked(&select(scores, DEPTH, self.ties), truth) };
+        let mut scores = scores.to_vec();
+        blend_repeats(&mut scores, self.history.cols(user), self.history.weights(user), weight);
+        ranked(&select(&scores, DEPTH, self.ties), truth)
+    }
+
+    /// Uses the scores up: those of items the user had are masked.
+    fn novel(&self, user: UserRow, scores: &mut [f32]) -> Option<(Judged, Vec<u32>)> {
+        let had = self.history.cols(user);
+        let truth: Vec<u32> = self.truth.cols(user).iter().copied().filter(|i| had.binary_search(i).is_err()).collect();
+        (!truth.is_empty()).then(|| {
+            mask(scores, had);
+            ranked(&select(scores, DEPTH, self.ties), &truth)
+        })
+    }
+
+    fn figures(&self, name: &str, lists: Vec<Lists>) -> Figures {
+        let [mut all, mut repeat, mut novel] = [(); 3].map(|()| RankingSum::new(self.truth.n_cols()));
+        for lists in &lists {
+            all.add(lists.all.0, &lists.all.1);
+            for (sum, list) in [(&mut repeat, &lists.repeat), (&mut novel, &lists.novel)] {
+                if let Some((judged, ranked)) = list {
+                    sum.add(*judged, ranked);
+                }
+            }
+        }
+        let views = Views { all: all.mean(), repeat: repeat.mean(), novel: novel.mean() };
+        Figures { name: name.to_owned(), shown: views.novel, views: self.repeats.then_some(views) }
+    }
+}
+
+fn ranked(hits: &[Hit<ItemRow>], truth: &[u32]) -> (Judged, Vec<u32>) {
+    let rows: Vec<u32> = hits.iter().map(|hit| hit.row.get()).collect();
+    (judge(&rows, truth), rows)
+}

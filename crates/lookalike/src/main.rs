@@ -1,0 +1,44 @@
+//! `lookalike`: from purchases to embeddings, an index and recommendations. This file is the table of contents:
+//! one verb, one file under `verbs/`.
+
+mod cli;
+mod failure;
+mod judge;
+mod run;
+mod say;
+mod stop;
+mod verbs;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Verb};
+use crate::failure::Failure;
+use crate::say::Say;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let say = Say::new(cli.common.quiet, cli.common.json);
+    match stop::watch().and_then(|()| perform(&cli, &say)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn perform(cli: &Cli, say: &Say) -> Result<(), Failure> {
+    let common = &cli.common;
+    match &cli.verb {
+        Verb::Ingest => verbs::ingest::run(common, say),
+        Verb::Train(args) => verbs::train::run(common, args, say),
+        Verb::Evaluate(args) => verbs::evaluate::run(common, args, say),
+        Verb::Index(args) => verbs::index::run(common, args, say),
+        Verb::Recommend(args) => verbs::recommend::run(args, say),
+        Verb::Similar(args) => verbs::similar::run(args, say),
+        Verb::Show(args) => verbs::show::run(args, say),
+    }
+}

@@ -1,0 +1,9 @@
+//! One verb, one file.
+
+pub mod evaluate;
+pub mod index;
+pub mod ingest;
+pub mod recommend;
+pub mod show;
+pub mod similar;
+pub mod train;

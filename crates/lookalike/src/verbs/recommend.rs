@@ -1,0 +1,94 @@
+//! `recommend`: items for one user, or for all of them into a Parquet file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
+use lookalike_bundle::{Bundle, ItemRow, UserRow};
+use lookalike_retrieve::{Exact, Hit, Hnsw, INDEX, Recommender, Search};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use serde_json::json;
+
+use crate::cli::Recommend;
+use crate::failure::{Failure, io};
+use crate::run::{self, Run};
+use crate::say::{Say, grouped, table};
+
+pub fn run(args: &Recommend, say: &Say) -> Result<(), Failure> {
+    let bundle = Run(args.of.run.clone()).read()?;
+    // For one user the index saves looking at every item. All users at once are scored exactly: block by block that
+    // costs little more, and nothing is missed.
+    let index = match bundle.extra.get(INDEX) {
+        Some(bytes) if !args.exact && !args.all && !args.repeat => Some(Hnsw::from_bytes(bytes, &bundle.item_embedding)?),
+        _ => None,
+    };
+    let exact = Exact::new(&bundle.item_embedding);
+    let search: &dyn Search = match &index {
+        Some(index) => index,
+        None => &exact,
+    };
+    let recommender = match args.repeat {
+        true => Recommender::with_repeats(&bundle)?,
+        false => Recommender::new(&bundle, search),
+    };
+    match (&args.user, &args.out) {
+        (Some(id), _) => {
+            let user = run::user(&bundle, id)?;
+            let hits = recommender.for_users(&[user], args.k).pop().unwrap_or_default();
+            one(&bundle, user, &hits, index.is_some(), say)
+        }
+        (None, Some(out)) => all(&bundle, &recommender, args.k, out, say),
+        (None, None) => Err(Failure::wrong_use("neither a user nor a file for all of them was named")),
+    }
+}
+
+fn one(bundle: &Bundle, user: UserRow, hits: &[Hit<ItemRow>], by_index: bool, say: &Say) -> Result<(), Failure> {
+    let id = bundle.users.id(user);
+    let search = if by_index { "found through the index" } else { "every item compared" };
+    say.line(format!("user {id}: {} items in the history; {search}", bundle.history.items(user).len()));
+    say.line(table(&["", "item", "score"], &run::hit_rows(bundle, hits)));
+    let list = hits.iter().map(|hit| {
+        json!({ "item": bundle.items.id(hit.row), "title": run::title(bundle, hit.row), "score": hit.score })
+    });
+    say.json(&json!({ "user": id, "items": list.collect::<Vec<_>>() }))
+}
+
+/// Writes user, rank, item and score of every list. The file appears under its name when it is complete.
+fn all(bundle: &Bundle, recommender: &Recommender<'_>, k: usize, out: &Path, say: &Say) -> Result<(), Failure> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = io("written", out);
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(&failed)?;
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+    let empty = batch(bundle, &[])?;
+    let mut writer =
+        ArrowWriter::try_new(file.as_file_mut(), empty.schema(), Some(properties)).map_err(io("written", out))?;
+    let bar = say.bar("recommending", bundle.users.len() as u64);
+    let mut rows = 0;
+    for block in recommender.all(k) {
+        let batch = batch(bundle, &block)?;
+        rows += batch.num_rows() as u64;
+        writer.write(&batch).and_then(|()| writer.flush()).map_err(io("written", out))?;
+        bar.inc(block.len() as u64);
+    }
+    writer.close().map_err(io("written", out))?;
+    file.as_file().sync_all().map_err(&failed)?;
+    file.persist(out).map_err(|error| failed(error.error))?;
+    bar.finish_and_clear();
+    let users = bundle.users.len();
+    say.line(format!("{} rows for {} users in {}", grouped(rows), grouped(users as u64), out.display()));
+    say.json(&json!({ "out": out, "rows": rows, "users": users }))
+}
+
+fn batch(bundle: &Bundle, block: &[(UserRow, Vec<Hit<ItemRow>>)]) -> Result<RecordBatch, Failure> {
+    let rows = || block.iter().flat_map(|(user, hits)| (1u32..).zip(hits).map(move |(rank, hit)| (*user, rank, hit)));
+    let columns: [(&str, ArrayRef); 4] = [
+        ("user", Arc::new(StringArray::from_iter_values(rows().map(|(user, _, _)| bundle.users.id(user))))),
+        ("rank", Arc::new(UInt32Array::from_iter_values(rows().map(|(_, rank, _)| rank)))),
+        ("item", Arc::new(StringArray::from_iter_values(rows().map(|(_, _, hit)| bundle.items.id(hit.row))))),
+        ("score", Arc::new(Float32Array::from_iter_values(rows().map(|(_, _, hit)| hit.score)))),
+    ];
+    let columns = columns.map(|(name, column)| (name, column, false));
+    RecordBatch::try_from_iter_with_nullable(columns).map_err(|error| Failure::new(format!("a list is no table: {error}")))
+}

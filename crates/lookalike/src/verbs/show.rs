@@ -1,0 +1,70 @@
+//! `show`: what a trained model or a preset is.
+
+use std::path::Path;
+
+use lookalike_bundle::Bundle;
+use lookalike_retrieve::Audit;
+use lookalike_train::Preset;
+use serde_json::{Value, json};
+
+use crate::cli::Show;
+use crate::failure::Failure;
+use crate::run::Run;
+use crate::say::{Say, grouped};
+
+pub fn run(args: &Show, say: &Say) -> Result<(), Failure> {
+    let Show::Model { name } = args;
+    if Path::new(name).is_dir() {
+        return trained(&Run(name.into()).read()?, say);
+    }
+    let preset = Preset::load(name).map_err(|error| {
+        let mut known = Preset::built_in().filter_map(Result::ok).map(|preset| preset.name);
+        let first = known.next().unwrap_or_default();
+        Failure::from(error).with_hint(format!("give the folder of a run, or a preset such as `{first}`"))
+    })?;
+    let knobs = json_of(&preset)?;
+    say.line(format!("{}: {}", preset.name, preset.when));
+    lines(&knobs, &["name", "when"], say);
+    say.json(&knobs)
+}
+
+fn trained(bundle: &Bundle, say: &Say) -> Result<(), Failure> {
+    let manifest = &bundle.manifest;
+    let counts = [bundle.users.len(), bundle.items.len(), bundle.history.len()].map(|count| grouped(count as u64));
+    say.line(format!("{}, trained on {} ({})", manifest.model, manifest.project, manifest.device));
+    say.line(format!("  {} users, {} items, {} pairs of history", counts[0], counts[1], counts[2]));
+    say.line(format!(
+        "  embeddings of {} numbers; epoch {} of {}; seed {}",
+        bundle.item_embedding.cols(),
+        manifest.best_epoch,
+        manifest.epochs,
+        manifest.seed
+    ));
+    say.line(format!("  split {}", manifest.split));
+    lines(&manifest.preset, &["name", "when", "dim"], say);
+    if let Some(figures) = manifest.metrics.as_array().and_then(|models| models.first()) {
+        let figure = |name: &str| figures.get(name).and_then(Value::as_f64).unwrap_or_default();
+        say.line(format!("  novel items: recall@10 {:.4}, ndcg@10 {:.4}", figure("recall@10"), figure("ndcg@10")));
+    }
+    if let Some(audit) = manifest.index.clone().and_then(|audit| serde_json::from_value::<Audit>(audit).ok()) {
+        say.line(format!("  {}", super::index::text(&audit)));
+    }
+    say.json(&json!({
+        "manifest": json_of(manifest)?,
+        "users": bundle.users.len(),
+        "items": bundle.items.len(),
+        "history": bundle.history.len(),
+        "dim": bundle.item_embedding.cols(),
+    }))
+}
+
+fn json_of(value: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(value).map_err(|error| Failure::new(format!("this cannot be shown as JSON: {error}")))
+}
+
+/// One line a knob.
+fn lines(object: &Value, without: &[&str], say: &Say) {
+    for (key, value) in object.as_object().into_iter().flatten().filter(|(key, _)| !without.contains(&key.as_str())) {
+        say.line(format!("  {key} = {value}"));
+    }
+}

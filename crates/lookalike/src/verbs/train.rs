@@ -1,0 +1,291 @@
+//! `train`: store → model → bundle, evaluated beside its baselines and indexed.
+
+use std::path::Path;
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+use lookalike_bundle::{Bundle, History, Manifest, Matrix, Repeat, Row};
+use lookalike_dataset::Dataset;
+use lookalike_retrieve::IndexSettings;
+use lookalike_train::device::{self, Device};
+use lookalike_train::{Entry, Fitted, Identity, Phase, Preset, Verdict, Watch, fit};
+use serde_json::{Value, json};
+
+use super::evaluate::Evaluation;
+use crate::cli::{Common, Train};
+use crate::failure::{Failure, io};
+use crate::judge::{Bench, PROTOCOL};
+use crate::run::{self, Run};
+use crate::say::{Say, grouped};
+use crate::stop::Heeding;
+use crate::workspace::Workspace;
+
+pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
+    let start = Instant::now();
+    let mut preset = Preset::load(&args.model)?;
+    if let Some(epochs) = args.epochs {
+        preset.epochs = epochs;
+    }
+    let device = device::open(&common.device)?;
+    let workspace = Workspace::open(common, say)?;
+    let data = workspace.dataset()?;
+    let run = Run(args.run.clone().unwrap_or_else(|| workspace.project.root.join("runs").join(&preset.name)));
+    std::fs::create_dir_all(&run.0).map_err(io("created", &run.0))?;
+    introduce(&data, &preset, &device, say);
+
+    let hash = workspace.data_hash()?;
+    let identity = Identity { seed: common.seed, data: &hash };
+    let mut observer = Observer::new(&data, run.log(), say);
+    let fitted = fit(&data, &preset, &device, identity, &run.checkpoint(), args.resume, &mut observer);
+    let fitted = observer.end(fitted)?;
+    let fit_seconds = fitted.log.iter().map(|entry| entry.seconds).sum::<f64>();
+
+    let late = Instant::now();
+    let spinner = say.counter("evaluating, indexing");
+    let mut bundle = bundle(&data, &workspace, &preset, &device, identity, &fitted)?;
+    // The index is built by one thread, so that it repeats; the evaluation takes the others meanwhile.
+    let (users, items) = (&bundle.user_embedding, &bundle.item_embedding);
+    let settings = IndexSettings { seed: common.seed, ..IndexSettings::default() };
+    let (evaluation, built) = std::thread::scope(|scope| {
+        let index = scope.spawn(|| {
+            let start = Instant::now();
+            super::index::build(users, items, settings).map(|built| (built, start.elapsed().as_secs_f64()))
+        });
+        let evaluation = Evaluation::of(&data, &bundle, common.seed);
+        let seconds = late.elapsed().as_secs_f64();
+        let built = index.join().unwrap_or_else(|_| Err(Failure::new("building the index failed unexpectedly")));
+        ((evaluation, seconds), built)
+    });
+    let (evaluation, evaluate_seconds) = evaluation;
+    bundle.manifest.metrics = to_value(&evaluation.models)?;
+    // A model whose index falls short is still a model: it is kept, and answers exactly.
+    let indexed = built.and_then(|((bytes, audit), seconds)| {
+        super::index::attach(&mut bundle, bytes, &audit)?;
+        Ok((audit, seconds))
+    });
+    bundle.write(&run.bundle())?;
+    remove(&run.checkpoint())?;
+    spinner.finish_and_clear();
+
+    say.line(evaluation.text(&bundle));
+    let (audit, index_seconds) = indexed.map_err(|failure| failure.after(&format!("{} is complete but for its index", run.shown())))?;
+    say.line(super::index::text(&audit));
+    say.line(examples(&data, &bundle));
+    say.line(format!("run: {}", run.shown()));
+    say.line(next(&bundle, &run));
+    say.json(&json!({
+        "run": run.shown(),
+        "device": device.name(),
+        "seconds": {
+            "ingest": workspace.ingest_seconds,
+            "fit": fit_seconds,
+            "evaluate": evaluate_seconds,
+            "index": index_seconds,
+            "total": start.elapsed().as_secs_f64(),
+        },
+        "epochs": fitted.log.len(),
+        "best_epoch": fitted.best_epoch,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "metrics": to_value(&evaluation)?,
+        "index": to_value(&audit)?,
+    }))
+}
+
+fn introduce(data: &Dataset, preset: &Preset, device: &Device, say: &Say) {
+    let count = |number: usize| grouped(number as u64);
+    say.line(format!("device: {} ({})", device.name(), device.why()));
+    say.line(format!("model: {}, {} numbers per embedding. {}", preset.name, preset.dim, preset.when));
+    say.line(format!(
+        "data: {} users, {} items, {} pairs to learn from, then {} more up to the test part",
+        count(data.users.len()),
+        count(data.items.len()),
+        count(data.train.len()),
+        count(data.full.len() - data.train.len()),
+    ));
+    if data.without_item > 0 {
+        say.line(format!("      {} events name no item and are left out", grouped(data.without_item)));
+    }
+    say.line("");
+}
+
+/// Shows progress, judges epochs and keeps `log.jsonl`.
+struct Observer<'a> {
+    bench: Bench<'a>,
+    log: std::path::PathBuf,
+    say: &'a Say,
+    stop: Heeding,
+    bar: Option<(Phase, u32, ProgressBar)>,
+    failure: Option<Failure>,
+}
+
+impl<'a> Observer<'a> {
+    fn new(data: &'a Dataset, log: std::path::PathBuf, say: &'a Say) -> Self {
+        let bench = Bench::new(&data.train, &data.validation);
+        Self { bench, log, say, stop: Heeding::start(), bar: None, failure: None }
+    }
+
+    /// A log that could not be written ended the run; say so instead of that it was stopped.
+    fn end<E: Into<Failure>>(&mut self, fitted: Result<Fitted, E>) -> Result<Fitted, Failure> {
+        if let Some((_, _, bar)) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => fitted.map_err(Into::into),
+        }
+    }
+}
+
+impl Watch for Observer<'_> {
+    fn judge(&mut self, users: &Matrix, items: &Matrix) -> Verdict {
+        let (figure, weight) = self.bench.choose(users, items);
+        Verdict { figure, note: weight.map_or(Value::Null, |weight| json!({ "repeat_weight": weight })) }
+    }
+
+    fn progress(&mut self, phase: Phase, epoch: u32, epochs: u32, done: u64, total: u64) {
+        if !matches!(&self.bar, Some((p, e, _)) if (*p, *e) == (phase, epoch)) {
+            let what = match phase {
+                Phase::Choose => format!("epoch {epoch} of at most {epochs}"),
+                Phase::Final => format!("final, epoch {epoch} of {epochs}"),
+            };
+            if let Some((_, _, bar)) = self.bar.take() {
+                bar.finish_and_clear();
+            }
+            self.bar = Some((phase, epoch, self.say.bar(&what, total)));
+        }
+        if let Some((_, _, bar)) = &self.bar {
+            bar.set_position(done);
+        }
+    }
+
+    fn epoch(&mut self, log: &[Entry]) {
+        let mut text = String::new();
+        for entry in log {
+            text.push_str(&serde_json::to_string(entry).unwrap_or_default());
+            text.push('\n');
+        }
+        self.failure = run::write_text(&self.log, &text).err();
+        let Some(entry) = log.last() else { return };
+        let loss = entry.loss.map_or(String::new(), |loss| format!("  loss {loss:.4}"));
+        let judged = entry.validation.as_ref().map(|v| format!("  validation ndcg@10 {:.4}", v.figure));
+        let phase = if entry.phase == Phase::Final { "final " } else { "" };
+        let line = format!("{phase}epoch {}{loss}{}  {:.1} s", entry.epoch, judged.unwrap_or_default(), entry.seconds);
+        match &self.bar {
+            Some((_, _, bar)) => bar.suspend(|| self.say.remark(line)),
+            None => self.say.remark(line),
+        }
+    }
+
+    fn stop(&self) -> bool {
+        self.failure.is_some() || self.stop.asked()
+    }
+}
+
+fn bundle(
+    data: &Dataset,
+    workspace: &Workspace,
+    preset: &Preset,
+    device: &Device,
+    identity: Identity<'_>,
+    fitted: &Fitted,
+) -> Result<Bundle, Failure> {
+    let weight = fitted.verdict.as_ref().and_then(|verdict| verdict.note.get("repeat_weight")?.as_f64());
+    let made_of = |weight| {
+        format!(
+            "the score (standardised per user) + {weight} × ln(1 + how often the user had the item); {weight} was chosen on \
+             the validation part"
+        )
+    };
+    let entries = data.full.pairs().map(|pair| (pair.row, pair.col, pair.weight));
+    let history = History::new(data.users.len(), data.items.len(), entries);
+    Ok(Bundle {
+        manifest: Manifest {
+            product: env!("CARGO_PKG_VERSION").to_owned(),
+            project: workspace.project.name.clone(),
+            model: preset.name.clone(),
+            preset: to_value(preset)?,
+            seed: identity.seed,
+            device: device.name().to_owned(),
+            data: identity.data.to_owned(),
+            split: data.split.clone(),
+            protocol: PROTOCOL.to_owned(),
+            epochs: preset.epochs,
+            best_epoch: fitted.best_epoch,
+            repeat: weight.map(|weight| Repeat { weight, made_of: made_of(weight) }),
+            metrics: Value::Null,
+            index: None,
+        },
+        users: data.users.clone(),
+        items: data.items.clone(),
+        item_info: data.item_info.clone(),
+        user_embedding: fitted.users.clone(),
+        item_embedding: fitted.items.clone(),
+        tensors: fitted.tensors.clone(),
+        history: history.map_err(|error| Failure::new(format!("the history does not fit the bundle: {error}")))?,
+        extra: Default::default(),
+    })
+}
+
+/// Three users with what they had most often and what is recommended to them; a tick marks what they then had.
+fn examples(data: &Dataset, bundle: &Bundle) -> String {
+    use lookalike_retrieve::{Exact, Recommender};
+    let mut users: Vec<_> = data.test.truth.rows().filter(|&user| !data.test.truth.cols(user).is_empty()).collect();
+    users.sort_by_key(|&user| (bundle.history.items(user).len(), user));
+    let picked: Vec<_> = [1, 2, 3].iter().filter_map(|quarter| users.get(users.len() * quarter / 4).copied()).collect();
+    let exact = Exact::new(&bundle.item_embedding);
+    let lists = Recommender::new(bundle, &exact).for_users(&picked, 5);
+    let mut text = String::new();
+    for (user, hits) in picked.iter().zip(lists) {
+        let mut had: Vec<_> = bundle.history.items(*user).iter().zip(bundle.history.weights(*user)).collect();
+        had.sort_by(|a, b| b.1.total_cmp(a.1));
+        let had = had.iter().take(5).map(|&(&item, &weight)| {
+            let title = run::title(bundle, lookalike_bundle::ItemRow::new(item));
+            format!("{title} (×{weight})")
+        });
+        let got = hits.iter().map(|hit| {
+            let tick = data.test.truth.cols(*user).binary_search(&hit.row.get()).map_or("", |_| " ✓");
+            format!("{}{tick}", run::title(bundle, hit.row))
+        });
+        text.push_str(&format!(
+            "\nuser {}\n  had most often: {}\n  recommended:    {}",
+            bundle.users.id(*user),
+            had.collect::<Vec<_>>().join("; "),
+            got.collect::<Vec<_>>().join("; ")
+        ));
+    }
+    text.push_str("\n  (new to the user; ✓ = the user had it in the test part, which the model never saw)\n");
+    text
+}
+
+/// The next two commands to try.
+fn next(bundle: &Bundle, run: &Run) -> String {
+    let user = bundle.users.ids().first().map_or("ID", String::as_str);
+    let popular = {
+        let mut times = vec![0u32; bundle.items.len()];
+        bundle.history.entries().for_each(|(_, item, _)| times[item.index()] += 1);
+        let most = (0..times.len()).max_by_key(|&item| times[item]).unwrap_or(0);
+        bundle.items.ids().get(most).map_or("ID", String::as_str)
+    };
+    format!(
+        "next: lookalike recommend --run {run} --user {user}\n      lookalike similar --run {run} --item {popular}",
+        run = run.shown()
+    )
+}
+
+fn remove(checkpoint: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(checkpoint) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("removed", checkpoint)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn to_value(value: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(value).map_err(|error| Failure::new(format!("a result is no JSON: {error}")))
+}
+
+/// The most memory this process had in use, where the system tells (Linux).
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}

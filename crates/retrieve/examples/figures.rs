@@ -1,0 +1,72 @@
+//! Measures exact search and the index on made-up tables of the size of a real shop.
+//!
+//! `cargo run --release -p lookalike-retrieve --example figures [ITEMS [M EF]]`
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use std::time::Instant;
+
+use lookalike_bundle::Matrix;
+use lookalike_retrieve::{Exact, Hnsw, IndexSettings, Search};
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+const DIM: usize = 64;
+const USERS: usize = 2_500;
+const CLUSTERS: usize = 200;
+
+/// Clusters with a spread of half their distance; `skew` stretches lengths as popularity does.
+fn table(rows: usize, skew: bool, seed: u64) -> Matrix {
+    let mut centres = Matrix::zeros(CLUSTERS, DIM);
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
+    centres.data_mut().iter_mut().for_each(|number| *number = normal(&mut rng));
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut table = Matrix::zeros(rows, DIM);
+    for row in 0..rows {
+        let centre = centres.row(rng.random_range(0..CLUSTERS));
+        let length = if skew { (0.8 * normal(&mut rng)).exp() } else { 1.0 };
+        for (number, centre) in table.row_mut(row).iter_mut().zip(centre) {
+            *number = length * (centre + normal(&mut rng));
+        }
+    }
+    table
+}
+
+/// Twelve uniform numbers add up to nearly a normal one.
+fn normal(rng: &mut Xoshiro256PlusPlus) -> f32 {
+    (0..12).map(|_| rng.random_range(-0.5..0.5f32)).sum()
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let start = Instant::now();
+    let made = work();
+    (made, start.elapsed().as_secs_f64())
+}
+
+fn main() {
+    let given: Vec<usize> = std::env::args().skip(1).map(|text| text.parse().unwrap()).collect();
+    let items = given.first().copied().unwrap_or(66_000);
+    let users = table(USERS, false, 1);
+    for skew in [false, true] {
+        let table = table(items, skew, 2);
+        let (lists, seconds) = timed(|| Exact::new(&table).search_all(&users, 20, &|_| &[]));
+        let rate = (2 * lists.len() * items * DIM) as f64 / seconds / 1e9;
+        println!("exact: {USERS} users x {items} items x {DIM}, k 20, skew {skew}: {seconds:.2} s, {rate:.0} GFLOP/s");
+        let settings = match given[..] {
+            [_, m, ef] => vec![(m, ef)],
+            _ => vec![(8, 48), (12, 64), (12, 100), (16, 64), (16, 100), (24, 100), (16, 200)],
+        };
+        for (m, ef_construction) in settings {
+            let settings = IndexSettings { m, ef_construction, ..IndexSettings::default() };
+            let (built, seconds) = timed(|| Hnsw::build(&table, &users, settings));
+            match built {
+                Ok(index) => {
+                    let (_, asked) = timed(|| index.search_all(&users, 10, &|_| &[]));
+                    let size = index.to_bytes().unwrap().len() as f64 / 1e6;
+                    let rate = USERS as f64 / asked;
+                    println!("  build {seconds:5.1} s, {size:.1} MB, {rate:6.0} queries/s: {:?}", index.audit());
+                }
+                Err(error) => println!("  build {seconds:5.1} s, m {m}, ef {ef_construction}: {error}"),
+            }
+        }
+    }
+}

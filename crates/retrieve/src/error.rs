@@ -1,0 +1,101 @@
+//! Everything that can be wrong with an index or a request for recommendations.
+
+use lookalike_bundle::BundleError;
+
+/// Why an index could not be built or read, or a list not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RetrieveError {
+    /// No items or no dimensions.
+    #[error("an index needs items, and the item table is {rows} x {cols}")]
+    Empty {
+        /// Rows of the table.
+        rows: usize,
+        /// Columns of the table.
+        cols: usize,
+    },
+    /// More links than a 32-bit offset can count.
+    #[error("{rows} items are more than an index can hold")]
+    TooMany {
+        /// Rows of the table.
+        rows: usize,
+    },
+    /// NaN, infinity, or a length beyond what `f32` holds.
+    #[error("row {row} of the {table} embedding is not finite")]
+    NotFinite {
+        /// `item` or `query`.
+        table: &'static str,
+        /// The row.
+        row: usize,
+    },
+    /// Queries of another length than the items.
+    #[error("queries have {found} dimensions and items {expected}")]
+    Dim {
+        /// Dimensions of the queries.
+        found: usize,
+        /// Dimensions of the items.
+        expected: usize,
+    },
+    /// A setting out of its range.
+    #[error("`{name}` is {value}, and must be from {min} to {max}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: usize,
+        /// The least value allowed.
+        min: usize,
+        /// The greatest value allowed.
+        max: usize,
+    },
+    /// The index misses too many of the nearest items.
+    #[error("the index finds {found:.3} of the 10 nearest items, and at least {needed} are needed")]
+    Recall {
+        /// Share found.
+        found: f64,
+        /// Share needed.
+        needed: f64,
+    },
+    /// Not a tensor file, or a damaged one.
+    #[error("the index cannot be read")]
+    File {
+        /// Why.
+        #[source]
+        source: BundleError,
+    },
+    /// Written by a newer version.
+    #[error("the index has format version {found}, and {known} is the newest one known here")]
+    Newer {
+        /// The version it states.
+        found: u32,
+        /// The newest version this program reads.
+        known: u32,
+    },
+    /// Made for other embeddings.
+    #[error("the index was made for other item embeddings than those of this bundle")]
+    Stale,
+    /// A part of the file is absent or contradicts the rest.
+    #[error("`{part}` of the index is absent or does not fit the rest")]
+    Part {
+        /// The tensor or text in question.
+        part: String,
+    },
+    /// The model has no rule for repeats.
+    #[error("the bundle of model `{model}` does not say how to blend repeats")]
+    NoRepeat {
+        /// Name of the model.
+        model: String,
+    },
+}
+
+impl RetrieveError {
+    /// What may help, where something may.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Recall { .. } => Some("raise `m` or `ef_construction`, or search exactly".into()),
+            Self::Newer { .. } => Some("update lookalike to read it".into()),
+            Self::File { .. } | Self::Stale | Self::Part { .. } => Some("`lookalike index` builds it anew".into()),
+            Self::NoRepeat { .. } => Some("ask without repeats, or train again".into()),
+            _ => None,
+        }
+    }
+}

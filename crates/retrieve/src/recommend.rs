@@ -1,0 +1,171 @@
+//! Items for users of a bundle: new ones by the score of the model, or all with repeats blended in.
+
+use lookalike_bundle::{Bundle, ItemRow, Matrix, Row, UserRow};
+
+use crate::error::RetrieveError;
+use crate::exact::{Exact, Search};
+use crate::topk::{Hit, Ties, select};
+
+/// Users answered at a time by [`Recommender::all`]: what bounds its memory.
+const AT_ONCE: usize = 1024;
+
+/// Turns the scores of one user into scores that count repeats too: `(s - mean) / deviation + weight * ln(1 + h)`.
+///
+/// Mean and standard deviation are those of the user's finite scores, so that one weight suits all users; `h` is the
+/// history weight of an item, 0 where `rows` (ascending, with `history` beside it) does not name it. Scores that are
+/// all equal become 0 before the history term is added.
+pub fn blend_repeats(scores: &mut [f32], rows: &[u32], history: &[f32], weight: f64) {
+    let finite = || scores.iter().filter(|score| score.is_finite()).map(|&score| f64::from(score));
+    let count = finite().count().max(1) as f64;
+    let mean = finite().sum::<f64>() / count;
+    let deviation = (finite().map(|score| (score - mean).powi(2)).sum::<f64>() / count).sqrt();
+    let scale = if deviation > 0.0 { 1.0 / deviation } else { 0.0 };
+    for score in scores.iter_mut().filter(|score| score.is_finite()) {
+        *score = ((f64::from(*score) - mean) * scale) as f32;
+    }
+    for (&row, &history) in rows.iter().zip(history) {
+        scores[row as usize] += (weight * f64::from(history).ln_1p()) as f32;
+    }
+}
+
+/// Answers what to recommend.
+pub struct Recommender<'a> {
+    bundle: &'a Bundle,
+    rule: Rule<'a>,
+}
+
+enum Rule<'a> {
+    /// Items without history, by a search.
+    New(&'a dyn Search),
+    /// All items, by the blended score with this weight.
+    Repeat(f64),
+}
+
+impl<'a> Recommender<'a> {
+    /// Recommends items that the user has no history with. `search` goes over the items of the bundle.
+    pub fn new(bundle: &'a Bundle, search: &'a dyn Search) -> Self {
+        Self { bundle, rule: Rule::New(search) }
+    }
+
+    /// Recommends any item; what the user did before counts as the bundle's manifest says.
+    pub fn with_repeats(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
+        match &bundle.manifest.repeat {
+            Some(repeat) => Ok(Self { bundle, rule: Rule::Repeat(repeat.weight) }),
+            None => Err(RetrieveError::NoRepeat { model: bundle.manifest.model.clone() }),
+        }
+    }
+
+    /// The `k` best items for each of some users, in the order given.
+    pub fn for_users(&self, users: &[UserRow], k: usize) -> Vec<Vec<Hit<ItemRow>>> {
+        let Bundle { user_embedding, item_embedding, history, .. } = self.bundle;
+        let mut queries = Matrix::zeros(users.len(), user_embedding.cols());
+        for (at, user) in users.iter().enumerate() {
+            queries.row_mut(at).copy_from_slice(user_embedding.row(user.index()));
+        }
+        match self.rule {
+            Rule::New(search) => search.search_all(&queries, k, &|at| history.items(users[at])),
+            Rule::Repeat(weight) => Exact::new(item_embedding).map_scores(&queries, |at, scores| {
+                blend_repeats(scores, history.items(users[at]), history.weights(users[at]), weight);
+                select(scores, k, Ties::Shuffled)
+            }),
+        }
+    }
+
+    /// The `k` best items for every user, block after block in row order, in memory that their number does not change.
+    pub fn all(&self, k: usize) -> impl Iterator<Item = Vec<(UserRow, Vec<Hit<ItemRow>>)>> + '_ {
+        let count = self.bundle.users.len();
+        (0..count).step_by(AT_ONCE).map(move |start| {
+            let users: Vec<_> = (start..(start + AT_ONCE).min(count)).map(|row| UserRow::new(row as u32)).collect();
+            let lists = self.for_users(&users, k);
+            users.into_iter().zip(lists).collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use lookalike_bundle::{History, ItemInfo, Manifest, Repeat, Vocab};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::testing::random;
+
+    /// Every user has a history of the items 0, 7, 14, …, shifted by the user's row.
+    fn bundle(users: usize, items: usize) -> Bundle {
+        let ids = |count: usize| (0..count).map(|row| row.to_string()).collect();
+        let seen = (0..users).flat_map(|user| (user % 7..items).step_by(7).map(move |item| (user, item)));
+        let entries = seen.map(|(user, item)| (UserRow::new(user as u32), ItemRow::new(item as u32), 3.0));
+        let text = String::new;
+        Bundle {
+            manifest: Manifest {
+                product: text(),
+                project: text(),
+                model: "ials".into(),
+                preset: Value::Null,
+                seed: 0,
+                device: text(),
+                data: text(),
+                split: text(),
+                protocol: text(),
+                epochs: 1,
+                best_epoch: 1,
+                repeat: Some(Repeat { weight: 100.0, made_of: text() }),
+                metrics: Value::Null,
+                index: None,
+            },
+            users: Vocab::new(ids(users)).unwrap(),
+            items: Vocab::new(ids(items)).unwrap(),
+            item_info: vec![ItemInfo::default(); items],
+            user_embedding: random(users, 5, 1),
+            item_embedding: random(items, 5, 2),
+            tensors: Default::default(),
+            history: History::new(users, items, entries).unwrap(),
+            extra: Default::default(),
+        }
+    }
+
+    #[test]
+    fn new_items_alone_unless_repeats_are_asked_for() {
+        let bundle = bundle(3, 50);
+        let exact = Exact::new(&bundle.item_embedding);
+        let known = |user: usize, hit: &Hit<ItemRow>| hit.row.index() % 7 == user;
+        let new = Recommender::new(&bundle, &exact).for_users(&[UserRow::new(2)], 99);
+        assert!(new[0].len() == 43 && !new[0].iter().any(|hit| known(2, hit)));
+        let again = Recommender::with_repeats(&bundle).unwrap().for_users(&[UserRow::new(1)], 7);
+        assert!(again[0].iter().all(|hit| known(1, hit)));
+    }
+
+    #[test]
+    fn all_users_in_blocks_get_what_each_gets_alone() {
+        let bundle = bundle(AT_ONCE + 5, 31);
+        let recommender = Recommender::with_repeats(&bundle).unwrap();
+        let all: Vec<_> = recommender.all(4).flatten().collect();
+        assert_eq!(all.len(), AT_ONCE + 5);
+        for (at, (user, hits)) in all.iter().enumerate().step_by(97) {
+            assert_eq!((user.index(), hits), (at, &recommender.for_users(&[*user], 4)[0]));
+        }
+    }
+
+    #[test]
+    fn a_model_without_a_rule_for_repeats() {
+        let mut bundle = bundle(1, 5);
+        bundle.manifest.repeat = None;
+        let error = Recommender::with_repeats(&bundle).err().unwrap();
+        assert!(error.to_string().contains("`ials`") && error.hint().is_some());
+    }
+
+    #[test]
+    fn blending_standardises_and_adds_the_logarithm() {
+        let mut scores = [1.0, 3.0, f32::NEG_INFINITY, 1.0, 3.0];
+        blend_repeats(&mut scores, &[1], &[1.0], 2.0);
+        assert_eq!(scores, [-1.0, 1.0 + 2.0 * 2f32.ln(), f32::NEG_INFINITY, -1.0, 1.0]);
+    }
+
+    #[test]
+    fn equal_scores_leave_the_history_alone_to_speak() {
+        let mut scores = [0.1; 3];
+        blend_repeats(&mut scores, &[2], &[1.0], 0.5);
+        assert_eq!(scores, [0.0, 0.0, 0.5 * 2f32.ln()]);
+    }
+}

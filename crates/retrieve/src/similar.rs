@@ -1,0 +1,53 @@
+//! Nearest rows of one table: items like an item, users like a user.
+
+use lookalike_bundle::{Matrix, Row};
+
+use crate::product::Products;
+use crate::topk::{Hit, Ties, select};
+
+/// The `k` rows of `table` whose vectors point most nearly where that of `row` does, best first; scores are cosines.
+/// The row itself is left out, and so are vectors of zeros, which point nowhere.
+pub fn similar<R: Row>(table: &Matrix, row: R, k: usize) -> Vec<Hit<R>> {
+    let products = Products::default();
+    let query = table.row(row.index());
+    let length = |vector: &[f32]| products.of(vector, vector).sqrt();
+    let rows: Vec<u32> = (0..table.rows() as u32).collect();
+    let mut cosines = Vec::new();
+    products.of_rows(query, table, &rows, &mut cosines);
+    let own = length(query);
+    for (other, cosine) in cosines.iter_mut().enumerate() {
+        *cosine /= own * length(table.row(other)); // 0 / 0 is NaN, which never ranks
+    }
+    cosines[row.index()] = f32::NEG_INFINITY;
+    select(&cosines, k, Ties::Shuffled)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use lookalike_bundle::{ItemRow, UserRow};
+
+    use super::*;
+
+    fn table() -> Matrix {
+        Matrix::from_vec(5, 2, vec![1.0, 0.0, 3.0, 0.0, 0.0, 0.0, 1.0, 1.0, -2.0, 0.0]).unwrap()
+    }
+
+    #[test]
+    fn direction_counts_and_length_does_not() {
+        let hits = similar(&table(), ItemRow::new(0), 9);
+        assert_eq!(hits.iter().map(|hit| hit.row.get()).collect::<Vec<_>>(), [1, 3, 4]);
+        let expected = [1.0, 0.5f32.sqrt(), -1.0];
+        assert!(hits.iter().zip(expected).all(|(hit, cosine)| (hit.score - cosine).abs() < 1e-6));
+    }
+
+    #[test]
+    fn a_vector_of_zeros_is_like_nothing() {
+        assert!(similar(&table(), UserRow::new(2), 3).is_empty());
+    }
+
+    #[test]
+    fn no_more_than_asked_for() {
+        assert_eq!(similar(&table(), ItemRow::new(1), 1).len(), 1);
+    }
+}

@@ -1,0 +1,40 @@
+//! What happened: raw files in, a cleaned history in four canonical tables out.
+//!
+//! A [`Project`] is a folder with a checked `lookalike.toml`; [`ingest`] reads its sources, sets aside what is
+//! wrong and writes the store; a [`Store`] is that history opened for reading. This crate knows nothing of
+//! training, of what an event is worth, or of rows as numbers: ids stay text.
+//!
+//! # The store
+//!
+//! `store/` holds `users.parquet`, `items.parquet`, `events.parquet` and `edges.parquet` (zstd), sorted as
+//! [`Table`] says; `quarantine.parquet` with every line that was refused; and `store.json` with the format
+//! version, what it was made from, the [`Report`] and the hash of each file. It is replaced as a whole.
+
+mod clean;
+mod error;
+mod files;
+mod ingest;
+mod interactions;
+mod manifest;
+mod pairs;
+mod project;
+mod quarantine;
+mod read;
+mod repeats;
+mod report;
+mod schema;
+mod settings;
+mod sort;
+mod stage;
+mod store;
+mod swap;
+mod time;
+
+pub use error::{Error, Result};
+pub use ingest::{Phase, Progress, ingest};
+pub use interactions::{Interactions, Split};
+pub use pairs::{Pairs, read_pairs};
+pub use project::{At, FILE as PROJECT_FILE, Format, Kind, Project, Source, Unit};
+pub use report::{Report, SourceReport};
+pub use schema::Table;
+pub use store::Store;

@@ -1,0 +1,197 @@
+//! TOML as it was typed, read key by key so that every complaint can name file, line and key.
+//!
+//! A [`Section`] remembers which keys were asked for; [`Section::finish`] then refuses the others and
+//! names the nearest of those that there are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::error::{Error, Result, listed, nearest};
+
+/// The text of a TOML file and where it stands.
+pub(crate) struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+impl Document {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::read(path))?;
+        Ok(Document { path: path.to_owned(), text })
+    }
+
+    pub(crate) fn parse(&self) -> Result<Spanned<DeTable<'_>>> {
+        DeTable::parse(&self.text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            self.error(offset, error.message().trim_end_matches('.').to_owned(), None)
+        })
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        self.text.as_bytes()[..offset.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    fn error(&self, offset: usize, message: String, hint: Option<String>) -> Error {
+        Error::Config { path: self.path.clone(), line: self.line(offset), message, hint }
+    }
+}
+
+/// One table of the document.
+pub(crate) struct Section<'a> {
+    document: &'a Document,
+    key: String,
+    offset: usize,
+    entries: BTreeMap<&'a str, (usize, &'a Spanned<DeValue<'a>>)>,
+    known: Vec<&'static str>,
+}
+
+/// One value of the document and the dotted key it stands under.
+#[derive(Clone)]
+pub(crate) struct Entry<'a> {
+    document: &'a Document,
+    key: String,
+    offset: usize,
+    value: &'a DeValue<'a>,
+}
+
+impl<'a> Section<'a> {
+    pub(crate) fn root(document: &'a Document, table: &'a Spanned<DeTable<'a>>) -> Self {
+        Section::new(document, String::new(), 0, table.get_ref())
+    }
+
+    fn new(document: &'a Document, key: String, offset: usize, table: &'a DeTable<'a>) -> Self {
+        let entries = table.iter().map(|(name, value)| (name.get_ref().as_ref(), (name.span().start, value))).collect();
+        Section { document, key, offset, entries, known: Vec::new() }
+    }
+
+    fn path(&self, name: &str) -> String {
+        if self.key.is_empty() { name.to_owned() } else { format!("{}.{name}", self.key) }
+    }
+
+    pub(crate) fn take(&mut self, name: &'static str) -> Option<Entry<'a>> {
+        self.known.push(name);
+        self.entries.remove(name).map(|(offset, value)| self.entry(name, offset, value))
+    }
+
+    pub(crate) fn require(&mut self, name: &'static str) -> Result<Entry<'a>> {
+        let missing = format!("the key `{}` is missing", self.path(name));
+        self.take(name).ok_or_else(|| self.document.error(self.offset, missing, None))
+    }
+
+    /// All entries that are left, in the order in which they were typed.
+    pub(crate) fn rest(&mut self) -> Vec<(String, Entry<'a>)> {
+        let mut rest: Vec<_> = std::mem::take(&mut self.entries).into_iter().collect();
+        rest.sort_by_key(|(_, (offset, _))| *offset);
+        rest.into_iter().map(|(name, (offset, value))| (name.to_owned(), self.entry(name, offset, value))).collect()
+    }
+
+    /// Refuses keys that nobody asked for.
+    pub(crate) fn finish(self) -> Result<()> {
+        let Some((name, (offset, _))) = self.entries.iter().min_by_key(|(_, (offset, _))| *offset) else {
+            return Ok(());
+        };
+        Err(unknown(self.document, *offset, "key", &self.path(name), name, &self.known))
+    }
+
+    fn entry(&self, name: &str, offset: usize, value: &'a Spanned<DeValue<'a>>) -> Entry<'a> {
+        Entry { document: self.document, key: self.path(name), offset, value: value.get_ref() }
+    }
+}
+
+fn unknown<S: AsRef<str>>(
+    document: &Document,
+    offset: usize,
+    what: &str,
+    shown: &str,
+    word: &str,
+    known: &[S],
+) -> Error {
+    let hint = match nearest(word, known) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("what may stand here: {}", listed(known)),
+    };
+    document.error(offset, format!("unknown {what} `{shown}`"), Some(hint))
+}
+
+impl<'a> Entry<'a> {
+    pub(crate) fn line(&self) -> usize {
+        self.document.line(self.offset)
+    }
+
+    /// An error about this entry; `message` goes on after the key, such as "is not a date".
+    pub(crate) fn error(&self, message: impl std::fmt::Display) -> Error {
+        self.document.error(self.offset, format!("`{}` {message}", self.key), None)
+    }
+
+    /// An error about a word that is none of `known`.
+    pub(crate) fn unknown<S: AsRef<str>>(&self, what: &str, word: &str, known: &[S]) -> Error {
+        let shown = format!("{word}` in `{}", self.key);
+        unknown(self.document, self.offset, what, &shown, word, known)
+    }
+
+    fn wrong(&self, wanted: &str) -> Error {
+        self.error(format_args!("is {}, not {wanted}", article(self.value.type_str())))
+    }
+
+    pub(crate) fn text(&self) -> Result<String> {
+        match self.value {
+            DeValue::String(text) if !text.trim().is_empty() => Ok(text.clone().into_owned()),
+            DeValue::String(_) => Err(self.error("is empty")),
+            _ => Err(self.wrong("a text")),
+        }
+    }
+
+    /// A text, or a date without quotes.
+    pub(crate) fn date_text(&self) -> Result<String> {
+        match self.value {
+            DeValue::Datetime(date) => Ok(date.to_string()),
+            _ => self.text(),
+        }
+    }
+
+    pub(crate) fn number(&self) -> Result<f64> {
+        let text = match self.value {
+            DeValue::Float(number) => number.as_str(),
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            _ => return Err(self.wrong("a number")),
+        };
+        text.parse().map_err(|_| self.wrong("a number"))
+    }
+
+    /// A whole number of at least `least`.
+    pub(crate) fn whole(&self, least: u32) -> Result<u32> {
+        let DeValue::Integer(number) = self.value else { return Err(self.wrong("a whole number")) };
+        let wanted = || self.error(format_args!("is {}, not a whole number from {least}", number.as_str()));
+        let value = u32::from_str_radix(number.as_str(), number.radix()).map_err(|_| wanted())?;
+        if value < least { Err(wanted()) } else { Ok(value) }
+    }
+
+    /// One text or a list of texts.
+    pub(crate) fn texts(&self) -> Result<Vec<String>> {
+        let DeValue::Array(array) = self.value else { return Ok(vec![self.text()?]) };
+        let texts: Vec<String> = array
+            .iter()
+            .map(|value| Entry { offset: value.span().start, value: value.get_ref(), ..self.clone() }.text())
+            .collect::<Result<_>>()?;
+        if texts.is_empty() { Err(self.error("is an empty list")) } else { Ok(texts) }
+    }
+
+    pub(crate) fn is_text(&self) -> bool {
+        self.value.is_str()
+    }
+
+    pub(crate) fn section(&self) -> Result<Section<'a>> {
+        match self.value {
+            DeValue::Table(table) => Ok(Section::new(self.document, self.key.clone(), self.offset, table)),
+            _ => Err(self.wrong("a table")),
+        }
+    }
+}
+
+fn article(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}

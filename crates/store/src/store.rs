@@ -1,0 +1,198 @@
+//! The cleaned history of a project, opened for reading: everything is checked before it is used.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::error::{Error, Result};
+use crate::files::{self, modified};
+use crate::manifest::{Manifest, TableEntry};
+use crate::project::Project;
+use crate::report::Report;
+use crate::schema::Table;
+use crate::{quarantine, swap};
+
+/// The store of a project.
+#[derive(Debug)]
+pub struct Store {
+    folder: PathBuf,
+    manifest: Manifest,
+    /// Files whose hash was found right, with the time of their last change when it was.
+    verified: Mutex<Vec<(String, u64)>>,
+}
+
+impl Store {
+    /// Opens the store of `project`, putting back the old one if a run died while it replaced it.
+    ///
+    /// Format, lengths, schemas and row counts are checked here; the hash of a table when it is first read.
+    pub fn open(project: &Project) -> Result<Store> {
+        swap::recover(&project.root)?;
+        let folder = swap::folder(&project.root);
+        if !folder.is_dir() {
+            return Err(Error::NoStore { dir: project.root.clone() });
+        }
+        let manifest = Manifest::read(&folder)?;
+        let store = Store { folder, manifest, verified: Mutex::default() };
+        for table in Table::ALL {
+            store.check_file(&table.file_name(), |schema| fits(table, schema))?;
+        }
+        store.check_file(quarantine::FILE, |schema| *schema == *quarantine::schema())?;
+        Ok(store)
+    }
+
+    /// Why the store no longer is what its sources would give, or `None` if it is.
+    ///
+    /// It compares what the project file declares, and of each source file the length and the time of the last
+    /// change; only a file whose time is another is read again.
+    pub fn is_stale(&self, project: &Project) -> Result<Option<String>> {
+        if self.manifest.declared != project.ingest_hash() {
+            return Ok(Some("the sources in `lookalike.toml` were changed".to_owned()));
+        }
+        let mut known = self.manifest.files.iter().peekable();
+        for source in &project.sources {
+            let paths = files::paths(project, source)?;
+            if paths.is_empty() {
+                return Ok(Some(format!("`{}` is missing", source.path)));
+            }
+            for path in paths {
+                let shown = files::shown(project, &path);
+                let Some(print) = known.next_if(|print| print.path == shown) else {
+                    return Ok(Some(format!("`{shown}` is new, or a file before it is gone")));
+                };
+                if !print.unchanged(&path)? {
+                    return Ok(Some(format!("`{shown}` was changed")));
+                }
+            }
+        }
+        Ok(known.next().map(|print| format!("`{}` is gone", print.path)))
+    }
+
+    /// What the ingest did.
+    pub fn report(&self) -> &Report {
+        &self.manifest.report
+    }
+
+    /// A hash of the contents of the four tables, in hexadecimal.
+    pub fn hash(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for table in Table::ALL {
+            if let Some(entry) = self.manifest.tables.get(&table.file_name()) {
+                hasher.update(entry.blake3.as_bytes());
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// Number of rows of a table.
+    pub fn rows(&self, table: Table) -> u64 {
+        self.manifest.tables.get(&table.file_name()).map_or(0, |entry| entry.rows)
+    }
+
+    /// Names of the columns of a table, attributes after the canonical ones.
+    pub fn columns(&self, table: Table) -> Result<Vec<String>> {
+        let path = self.path(&table.file_name());
+        let schema = open_parquet(&path)?.schema().clone();
+        Ok(schema.fields().iter().map(|field| field.name().clone()).collect())
+    }
+
+    /// The rows of a table in its order, `columns` in the order in which they are named here.
+    ///
+    /// Columns are `Utf8`, `Float64`, `Timestamp(µs, UTC)` or `List<Utf8>`.
+    pub fn scan(&self, table: Table, columns: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+        self.scan_file(&table.file_name(), columns)
+    }
+
+    /// The lines that were set aside: `source`, `file`, `line` (`UInt64`), `reason`, `raw`.
+    pub fn quarantine(&self) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+        self.scan_file(quarantine::FILE, &["source", "file", "line", "reason", "raw"])
+    }
+
+    fn scan_file(&self, name: &str, columns: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+        self.verify(name)?;
+        let path = self.path(name);
+        let builder = open_parquet(&path)?;
+        let schema = builder.schema().clone();
+        let mut indices = Vec::with_capacity(columns.len());
+        for column in columns {
+            let found = schema.fields().iter().map(|field| field.name().clone()).collect();
+            let missing = |_| Error::MissingColumn { file: path.clone(), column: (*column).to_owned(), found };
+            indices.push(schema.index_of(column).map_err(missing)?);
+        }
+        let mask = ProjectionMask::roots(builder.parquet_schema(), indices.iter().copied());
+        let reader = builder.with_projection(mask).with_batch_size(1 << 16).build().map_err(Error::parquet(&path))?;
+        // The reader gives columns in the order of the file; this brings them into the order asked for.
+        let mut sorted = indices.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let order: Vec<usize> = indices.iter().filter_map(|index| sorted.binary_search(index).ok()).collect();
+        Ok(reader.map(move |batch| {
+            batch.and_then(|batch| batch.project(&order)).map_err(|error| Error::parquet(&path)(error.into()))
+        }))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn entry(&self, name: &str) -> Result<&TableEntry> {
+        let missing = || self.damaged(crate::manifest::FILE, format!("it does not mention `{name}`"));
+        self.manifest.tables.get(name).ok_or_else(missing)
+    }
+
+    fn damaged(&self, name: &str, what: impl Into<String>) -> Error {
+        Error::Damaged { path: self.path(name), what: what.into() }
+    }
+
+    fn check_file(&self, name: &str, fits: impl Fn(&Schema) -> bool) -> Result<()> {
+        let (path, entry) = (self.path(name), self.entry(name)?);
+        let bytes = path.metadata().map_err(Error::read(&path))?.len();
+        if bytes != entry.bytes {
+            return Err(self.damaged(name, format!("it has {bytes} bytes instead of {}", entry.bytes)));
+        }
+        let file = open_parquet(&path)?;
+        let rows = file.metadata().file_metadata().num_rows();
+        if u64::try_from(rows) != Ok(entry.rows) {
+            return Err(self.damaged(name, format!("it has {rows} rows instead of {}", entry.rows)));
+        }
+        if !fits(file.schema()) {
+            return Err(self.damaged(name, "its columns are not those of the table"));
+        }
+        Ok(())
+    }
+
+    /// Compares a file with its hash unless that was done since it was last written.
+    fn verify(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        let mark = (name.to_owned(), modified(&path.metadata().map_err(Error::read(&path))?));
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.contains(&mark) {
+            return Ok(());
+        }
+        if files::hash_file(&path)? != self.entry(name)?.blake3 {
+            return Err(self.damaged(name, "its bytes do not have the hash that `store.json` gives"));
+        }
+        verified.push(mark);
+        Ok(())
+    }
+}
+
+fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).map_err(Error::read(path))?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
+}
+
+/// Whether the canonical columns come first and only text follows them.
+fn fits(table: Table, schema: &Schema) -> bool {
+    let canonical = table.schema::<&str>(&[]);
+    let own = canonical.fields().len();
+    let fields = schema.fields();
+    fields.len() >= own
+        && fields[..own] == canonical.fields()[..]
+        && (table.takes_attributes() || fields.len() == own)
+        && fields[own..].iter().all(|field| *field.data_type() == DataType::Utf8)
+}

@@ -1,0 +1,11 @@
+//! The store as its users meet it: a folder with files and a `lookalike.toml` in, tables and reports out.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod bad_input;
+mod dirty;
+mod ingest;
+mod kit;
+mod pairs;
+mod project;
+mod replace;

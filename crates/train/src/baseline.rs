@@ -1,0 +1,225 @@
+//! Simple rankers that every model must stand beside: popularity, chance, personal frequency, item-kNN.
+
+use lookalike_bundle::{ItemRow, Row, UserRow};
+use lookalike_dataset::{Csr, stream_seed};
+use rayon::prelude::*;
+
+/// Something that scores every item for a user: a higher score is better.
+pub trait Scorer: Sync {
+    /// The name in tables.
+    fn name(&self) -> &'static str;
+    /// Writes one score an item.
+    fn score(&self, user: UserRow, scores: &mut [f32]);
+}
+
+/// Number of users who had the item.
+pub struct Popularity(Vec<f32>);
+
+impl Popularity {
+    /// Counts users per item.
+    pub fn new(history: &Csr<UserRow, ItemRow>) -> Self {
+        let mut users = vec![0.0; history.n_cols()];
+        for &item in history.all_cols() {
+            users[item as usize] += 1.0;
+        }
+        Self(users)
+    }
+}
+
+impl Scorer for Popularity {
+    fn name(&self) -> &'static str {
+        "popularity"
+    }
+
+    fn score(&self, _: UserRow, scores: &mut [f32]) {
+        scores.copy_from_slice(&self.0);
+    }
+}
+
+/// Seeded chance.
+pub struct Random(pub u64);
+
+impl Scorer for Random {
+    fn name(&self) -> &'static str {
+        "random"
+    }
+
+    fn score(&self, user: UserRow, scores: &mut [f32]) {
+        for (item, score) in scores.iter_mut().enumerate() {
+            *score = (stream_seed(self.0, u64::from(user.get()), item as u64) >> 40) as f32;
+        }
+    }
+}
+
+/// What the user had most often comes first, then what is popular: n + popularity / 10⁶.
+pub struct PersonalFrequency<'a> {
+    history: &'a Csr<UserRow, ItemRow>,
+    popularity: Popularity,
+}
+
+impl<'a> PersonalFrequency<'a> {
+    /// The weights of `history` are the frequencies.
+    pub fn new(history: &'a Csr<UserRow, ItemRow>) -> Self {
+        Self { history, popularity: Popularity::new(history) }
+    }
+}
+
+impl Scorer for PersonalFrequency<'_> {
+    fn name(&self) -> &'static str {
+        "personal frequency"
+    }
+
+    fn score(&self, user: UserRow, scores: &mut [f32]) {
+        for (score, popularity) in scores.iter_mut().zip(&self.popularity.0) {
+            *score = popularity / 1e6;
+        }
+        for (&item, &n) in self.history.cols(user).iter().zip(self.history.weights(user)) {
+            scores[item as usize] += n;
+        }
+    }
+}
+
+/// Items near those the user had. W = ln(1 + n) · ln(U / (1 + users of the item)); cosine between the item columns
+/// of W; every item keeps its `neighbours` nearest (and those equal to the last); score(u, j) = Σ_i W(u, i) · C(i, j).
+pub struct ItemKnn {
+    weights: Csr<UserRow, ItemRow>,
+    near: Vec<Vec<(u32, f32)>>,
+}
+
+impl ItemKnn {
+    /// Computes the neighbours: time grows with the sum of squared history lengths.
+    pub fn new(history: &Csr<UserRow, ItemRow>, neighbours: usize) -> Self {
+        let users = history.n_rows() as f64;
+        let popularity = Popularity::new(history).0;
+        let pairs: Vec<_> = history
+            .pairs()
+            .map(|mut pair| {
+                let rarity = (users / (1.0 + f64::from(popularity[pair.col.index()]))).ln();
+                pair.weight = (f64::from(pair.weight).ln_1p() * rarity) as f32;
+                pair
+            })
+            .collect();
+        let weights = Csr::from_pairs(history.n_rows(), history.n_cols(), &pairs);
+        let by_item = weights.transpose();
+        let length = |item| by_item.weights(item).iter().map(|w| f64::from(*w).powi(2)).sum::<f64>().sqrt();
+        let lengths: Vec<f32> = by_item.rows().map(|item| length(item) as f32).collect();
+        let near = (0..by_item.n_rows() as u32)
+            .into_par_iter()
+            .map_init(
+                || (vec![0f32; by_item.n_rows()], Vec::new()),
+                |(sums, touched), item| {
+                    let row = ItemRow::new(item);
+                    for (&user, &weight) in by_item.cols(row).iter().zip(by_item.weights(row)) {
+                        let user = UserRow::new(user);
+                        for (&other, &other_weight) in weights.cols(user).iter().zip(weights.weights(user)) {
+                            if sums[other as usize] == 0.0 {
+                                touched.push(other);
+                            }
+                            sums[other as usize] += weight * other_weight;
+                        }
+                    }
+                    let cosine = |other: u32, sum: f32| sum / (lengths[item as usize] * lengths[other as usize]);
+                    let mut near = Vec::with_capacity(touched.len());
+                    for other in touched.drain(..) {
+                        let sum = std::mem::take(&mut sums[other as usize]);
+                        if other != item && sum != 0.0 {
+                            near.push((other, cosine(other, sum)));
+                        }
+                    }
+                    nearest(near, neighbours)
+                },
+            )
+            .collect();
+        Self { weights, near }
+    }
+}
+
+/// The `keep` largest values and those equal to the last of them, by item.
+fn nearest(mut near: Vec<(u32, f32)>, keep: usize) -> Vec<(u32, f32)> {
+    if near.len() > keep && keep > 0 {
+        let (_, &mut (_, last), _) = near.select_nth_unstable_by(keep - 1, |a, b| b.1.total_cmp(&a.1));
+        near.retain(|&(_, value)| value >= last);
+    }
+    near.sort_unstable_by_key(|&(item, _)| item);
+    near.dedup_by_key(|&mut (item, _)| item);
+    near
+}
+
+impl Scorer for ItemKnn {
+    fn name(&self) -> &'static str {
+        "item-kNN"
+    }
+
+    fn score(&self, user: UserRow, scores: &mut [f32]) {
+        scores.fill(0.0);
+        for (&item, &weight) in self.weights.cols(user).iter().zip(self.weights.weights(user)) {
+            for &(near, cosine) in &self.near[item as usize] {
+                scores[near as usize] += weight * cosine;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use lookalike_dataset::Pair;
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+
+    const USERS: usize = 23;
+    const ITEMS: usize = 17;
+
+    fn history() -> Csr<UserRow, ItemRow> {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
+        let mut pair = || Pair {
+            row: UserRow::new(rng.random_range(0..USERS as u32)),
+            col: ItemRow::new(rng.random_range(0..ITEMS as u32)),
+            weight: rng.random_range(1..6) as f32,
+        };
+        Csr::from_pairs(USERS, ITEMS, &(0..90).map(|_| pair()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn item_knn_is_its_definition_on_dense_matrices() {
+        let history = history();
+        let mut w = vec![[0f64; ITEMS]; USERS];
+        let users = |item: u32| history.all_cols().iter().filter(|&&col| col == item).count() as f64;
+        for p in history.pairs() {
+            w[p.row.index()][p.col.index()] =
+                f64::from(p.weight).ln_1p() * (USERS as f64 / (1.0 + users(p.col.get()))).ln();
+        }
+        let dot = |a: usize, b: usize| w.iter().map(|row| row[a] * row[b]).sum::<f64>();
+        let mut c = vec![[0f64; ITEMS]; ITEMS];
+        for a in 0..ITEMS {
+            for b in (0..ITEMS).filter(|&b| b != a && dot(a, b) != 0.0) {
+                c[a][b] = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+            }
+            let mut sorted = c[a];
+            sorted.sort_by(|x, y| y.total_cmp(x));
+            c[a].iter_mut().filter(|x| **x < sorted[4] - 1e-9).for_each(|x| *x = 0.0);
+        }
+        let knn = ItemKnn::new(&history, 5);
+        let mut scores = vec![0.0; ITEMS];
+        for (user, w) in w.iter().enumerate() {
+            knn.score(UserRow::new(user as u32), &mut scores);
+            for (item, &got) in scores.iter().enumerate() {
+                let want: f64 = (0..ITEMS).map(|i| w[i] * c[i][item]).sum();
+                assert!((f64::from(got) - want).abs() < 1e-4, "user {user}, item {item}: {got} is not {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn frequency_comes_before_popularity() {
+        let history = history();
+        let mut scores = vec![0.0; ITEMS];
+        PersonalFrequency::new(&history).score(UserRow::new(1), &mut scores);
+        let own = history.cols(UserRow::new(1));
+        let least = own.iter().map(|&item| scores[item as usize]).fold(f32::INFINITY, f32::min);
+        let others = (0..ITEMS as u32).filter(|item| !own.contains(item));
+        assert!(others.into_iter().all(|item| scores[item as usize] < least));
+    }
+}

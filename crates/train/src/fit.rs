@@ -1,0 +1,311 @@
+//! One training run: choose the number of epochs on the validation part, then train the final model on everything
+//! before the test part. A checkpoint after every epoch; a resumed run ends with the same bytes.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use lookalike_bundle::{ItemRow, Matrix, Tensors, UserRow, read_tensors, write_tensors};
+use lookalike_dataset::{Csr, Dataset};
+use serde::{Deserialize, Serialize};
+
+use crate::device::{Device, DeviceError};
+use crate::ials::IalsModel;
+use crate::preset::{Knobs, Preset};
+use crate::two_tower::TwoTowerModel;
+
+/// The two passes over a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Learning from the training part alone, judged on the validation part after every epoch.
+    Choose,
+    /// Learning from both parts, for the number of epochs chosen.
+    Final,
+}
+
+/// What a run tells its caller, and what it asks. The trainer neither evaluates nor prints.
+pub trait Watch {
+    /// Judges embeddings of users and items on the validation part.
+    fn judge(&mut self, users: &Matrix, items: &Matrix) -> Verdict;
+    /// Work done within an epoch, counted from 1; `total` stays the same during an epoch.
+    fn progress(&mut self, phase: Phase, epoch: u32, epochs: u32, done: u64, total: u64);
+    /// An epoch is over and its checkpoint is on disk; `log` holds every epoch so far, those before a resume included.
+    fn epoch(&mut self, log: &[Entry]);
+    /// Whether to stop now; asked often.
+    fn stop(&self) -> bool;
+}
+
+/// What the caller makes of a model on the validation part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The figure that the number of epochs is chosen by: higher is better.
+    pub figure: f64,
+    /// Anything the caller wants to find again with the chosen epoch; the trainer does not look at it.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null", default)]
+    pub note: serde_json::Value,
+}
+
+/// What is known about one finished epoch; the lines of `log.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Which pass.
+    pub phase: Phase,
+    /// Epoch, from 1.
+    pub epoch: u32,
+    /// Mean training loss, where the method computes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// What [`Watch::judge`] said, in the choosing pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Verdict>,
+    /// Seconds spent learning, without judging and writing.
+    pub seconds: f64,
+}
+
+/// A finished run.
+pub struct Fitted {
+    /// `[users, dim]`.
+    pub users: Matrix,
+    /// `[items, dim]`.
+    pub items: Matrix,
+    /// Further weights of the model, such as `tower.*`.
+    pub tensors: Tensors,
+    /// Every epoch of both passes.
+    pub log: Vec<Entry>,
+    /// The number of epochs chosen on the validation part.
+    pub best_epoch: u32,
+    /// What was said of the model after that epoch.
+    pub verdict: Option<Verdict>,
+}
+
+/// Why a run did not end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FitError {
+    /// The caller asked to stop.
+    #[error("stopped; everything up to the last finished epoch is kept")]
+    Stopped,
+    /// Numbers overflowed or became undefined.
+    #[error("training diverged in epoch {epoch}: {what}")]
+    Diverged {
+        /// The epoch, from 1.
+        epoch: u32,
+        /// What was seen.
+        what: String,
+        /// Which knob to turn.
+        hint: &'static str,
+    },
+    /// The device failed, or cannot hold the model.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Reading or writing a checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] lookalike_bundle::BundleError),
+    /// A checkpoint of another run.
+    #[error("`{}` was made with another {what}, so this run cannot resume from it", path.display())]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+    },
+    /// A checkpoint whose contents do not fit the model.
+    #[error("`{}` does not hold `{name}` as this model needs it", path.display())]
+    BadCheckpoint {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor or text.
+        name: String,
+    },
+    /// Nothing to resume from.
+    #[error("there is no checkpoint `{}` to resume from", path.display())]
+    NoCheckpoint {
+        /// Where it would be.
+        path: PathBuf,
+    },
+}
+
+impl FitError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Stopped => Some("the same command with `--resume` continues".into()),
+            Self::Diverged { hint, .. } => Some((*hint).into()),
+            Self::Device(error) => error.hint(),
+            Self::Checkpoint(error) => error.hint(),
+            Self::OtherRun { .. } | Self::BadCheckpoint { .. } | Self::NoCheckpoint { .. } => {
+                Some("run without `--resume` to start anew".into())
+            }
+        }
+    }
+}
+
+/// One model in training. Everything random is derived from the seed and the epoch's number, so that the state after
+/// an epoch is all that a resumed run needs.
+pub(crate) trait Model {
+    /// One pass over the data; returns the mean loss where there is one. `tick` gets (done, total).
+    fn epoch(&mut self, epoch: u32, tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>)
+    -> Result<Option<f64>, FitError>;
+    /// Embeddings of all users and items.
+    fn embeddings(&mut self) -> Result<(Matrix, Matrix), FitError>;
+    /// Everything needed to continue.
+    fn state(&mut self) -> Result<Tensors, FitError>;
+    /// Takes such a state back; the name of a tensor that is missing or of the wrong shape if there is one.
+    fn restore(&mut self, state: Tensors) -> Result<(), String>;
+    /// Weights to export beside the embeddings.
+    fn weights(&mut self) -> Result<Tensors, FitError>;
+}
+
+/// What a run is told apart by: a checkpoint is only continued by the run that made it.
+#[derive(Clone, Copy)]
+pub struct Identity<'a> {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Hash of the data learned from.
+    pub data: &'a str,
+}
+
+/// Trains `preset` on `data`. `checkpoint` is the file kept up to date; `resume` continues from it.
+pub fn fit(
+    data: &Dataset,
+    preset: &Preset,
+    device: &Device,
+    identity: Identity<'_>,
+    checkpoint: &Path,
+    resume: bool,
+    watch: &mut dyn Watch,
+) -> Result<Fitted, FitError> {
+    let seed = identity.seed;
+    let mut run = Run { preset, device, identity, checkpoint, watch, log: Vec::new() };
+    let mut state = if resume { Some(run.load()?) } else { None };
+
+    if state.is_none() || run.log.last().is_some_and(|entry| entry.phase == Phase::Choose) {
+        let mut model = make(data, &data.train, preset, device, seed)?;
+        run.restore(&mut *model, state.take())?;
+        while !run.chosen() {
+            run.epoch(&mut *model, Phase::Choose, preset.epochs)?;
+        }
+    }
+    let (best_epoch, verdict) = run.best();
+    let mut model = make(data, &data.full, preset, device, seed)?;
+    run.restore(&mut *model, state.take())?;
+    while run.done(Phase::Final) < best_epoch {
+        run.epoch(&mut *model, Phase::Final, best_epoch)?;
+    }
+    let (users, items) = model.embeddings()?;
+    Ok(Fitted { users, items, tensors: model.weights()?, log: run.log, best_epoch, verdict })
+}
+
+fn make<'a>(
+    data: &Dataset,
+    train: &'a Csr<UserRow, ItemRow>,
+    preset: &Preset,
+    device: &'a Device,
+    seed: u64,
+) -> Result<Box<dyn Model + 'a>, FitError> {
+    Ok(match &preset.knobs {
+        Knobs::Ials(knobs) => Box::new(IalsModel::new(train, preset.dim, knobs, device, seed)?),
+        Knobs::TwoTower(knobs) => Box::new(TwoTowerModel::new(data, train, preset.dim, knobs, device, seed)?),
+    })
+}
+
+struct Run<'a> {
+    preset: &'a Preset,
+    device: &'a Device,
+    identity: Identity<'a>,
+    checkpoint: &'a Path,
+    watch: &'a mut dyn Watch,
+    log: Vec<Entry>,
+}
+
+impl Run<'_> {
+    fn done(&self, phase: Phase) -> u32 {
+        self.log.iter().filter(|entry| entry.phase == phase).count() as u32
+    }
+
+    /// The epoch with the best validation figure and what was said of it; the earliest of equals.
+    fn best(&self) -> (u32, Option<Verdict>) {
+        let figure = |entry: &Entry| entry.validation.as_ref().map_or(f64::NEG_INFINITY, |verdict| verdict.figure);
+        let mut best: Option<&Entry> = None;
+        for entry in self.log.iter().filter(|entry| entry.phase == Phase::Choose) {
+            if best.is_none_or(|best| figure(entry) > figure(best)) {
+                best = Some(entry);
+            }
+        }
+        best.map_or((self.preset.epochs, None), |entry| (entry.epoch, entry.validation.clone()))
+    }
+
+    /// Whether the choosing pass is over: epochs used up, or no better figure for `patience` epochs.
+    fn chosen(&self) -> bool {
+        let done = self.done(Phase::Choose);
+        done >= self.preset.epochs || (done > 0 && done - self.best().0 >= self.preset.patience)
+    }
+
+    fn epoch(&mut self, model: &mut dyn Model, phase: Phase, epochs: u32) -> Result<(), FitError> {
+        let epoch = self.done(phase) + 1;
+        let start = Instant::now();
+        let watch = &mut *self.watch;
+        let loss = model.epoch(epoch, &mut |done, total| {
+            if watch.stop() {
+                return Err(FitError::Stopped);
+            }
+            watch.progress(phase, epoch, epochs, done, total);
+            Ok(())
+        })?;
+        let seconds = start.elapsed().as_secs_f64();
+        let validation = match phase {
+            Phase::Final => None,
+            Phase::Choose => {
+                let (users, items) = model.embeddings()?;
+                let finite = |matrix: &Matrix| matrix.data().iter().all(|number| number.is_finite());
+                if !(finite(&users) && finite(&items)) {
+                    let what = "an embedding holds a number that is not finite".to_owned();
+                    return Err(FitError::Diverged { epoch, what, hint: "lower `lr`, or raise `reg` or `tau`" });
+                }
+                Some(self.watch.judge(&users, &items))
+            }
+        };
+        self.log.push(Entry { phase, epoch, loss, validation, seconds });
+        self.save(model.state()?)?;
+        self.watch.epoch(&self.log);
+        Ok(())
+    }
+
+    /// What must agree for a checkpoint to be continued, by name.
+    fn marks(&self) -> [(&'static str, String); 4] {
+        [
+            ("preset", serde_json::to_string(self.preset).unwrap_or_default()),
+            ("device", self.device.name().to_owned()),
+            ("seed", self.identity.seed.to_string()),
+            ("data", self.identity.data.to_owned()),
+        ]
+    }
+
+    fn save(&self, state: Tensors) -> Result<(), FitError> {
+        let mut meta: std::collections::BTreeMap<_, _> =
+            self.marks().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        meta.insert("log".into(), serde_json::to_string(&self.log).unwrap_or_default());
+        Ok(write_tensors(self.checkpoint, &state, &meta)?)
+    }
+
+    fn load(&mut self) -> Result<Tensors, FitError> {
+        let path = self.checkpoint.to_owned();
+        if !path.exists() {
+            return Err(FitError::NoCheckpoint { path });
+        }
+        let (state, meta) = read_tensors(&path)?;
+        for (what, value) in self.marks() {
+            if meta.get(what) != Some(&value) {
+                return Err(FitError::OtherRun { path, what });
+            }
+        }
+        let log = meta.get("log").and_then(|log| serde_json::from_str(log).ok());
+        self.log = log.ok_or(FitError::BadCheckpoint { path, name: "log".into() })?;
+        Ok(state)
+    }
+
+    fn restore(&self, model: &mut dyn Model, state: Option<Tensors>) -> Result<(), FitError> {
+        let Some(state) = state else { return Ok(()) };
+        model.restore(state).map_err(|name| FitError::BadCheckpoint { path: self.checkpoint.to_owned(), name })
+    }
+}

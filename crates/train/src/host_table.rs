@@ -1,0 +1,158 @@
+//! The embedding table in host memory: what the CPU trains with, and what judges the GPU's.
+
+use burn::Tensor;
+use burn::tensor::TensorData;
+use lookalike_bundle::Matrix;
+use rayon::prelude::*;
+
+use crate::bags::{Bags, Segments};
+use crate::device::{DeviceError, one_line};
+
+/// Examples or rows handed to a thread at once: enough work to be worth the handing.
+const GRAIN: usize = 64;
+
+/// A table in host memory; see [`crate::Table`] for what it does.
+#[derive(Debug)]
+pub struct HostTable {
+    table: Matrix,
+    accumulator: Vec<f32>,
+}
+
+impl HostTable {
+    /// Takes rows `[rows, dim]` and an accumulator `[rows]`.
+    pub(crate) fn new(table: Matrix, accumulator: Vec<f32>) -> Self {
+        Self { table, accumulator }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.table.rows()
+    }
+
+    pub(crate) fn dim(&self) -> usize {
+        self.table.cols()
+    }
+
+    pub(crate) fn read(&self) -> Matrix {
+        self.table.clone()
+    }
+
+    pub(crate) fn read_accumulator(&self) -> Vec<f32> {
+        self.accumulator.clone()
+    }
+
+    /// The sum of each bag's rows. The rows must exist.
+    pub(crate) fn gather(&self, bags: &Bags) -> Tensor<2> {
+        let (batch, dim) = (bags.batch(), self.dim());
+        let mut out = vec![0.0f32; batch * dim];
+        if dim > 0 {
+            out.par_chunks_mut(dim).with_min_len(GRAIN).enumerate().for_each(|(example, sum)| {
+                for &row in bags.bag(example) {
+                    add(sum, self.table.row(row as usize));
+                }
+            });
+        }
+        Tensor::from_data(TensorData::new(out, [batch, dim]), &burn::tensor::Device::flex())
+    }
+
+    /// One step of row-wise Adagrad; `grad` has shape `[batch, dim]`, the rows must exist.
+    pub(crate) fn update(
+        &mut self,
+        segments: &Segments,
+        grad: Tensor<2>,
+        lr: f32,
+        eps: f32,
+    ) -> Result<(), DeviceError> {
+        let failed = |error: &dyn std::fmt::Display| DeviceError::Failed { reason: one_line(error) };
+        let grad = grad.try_into_data().map_err(|error| failed(&error))?;
+        let grad = grad.as_slice::<f32>().map_err(|error| failed(&error))?;
+        let dim = self.dim();
+        if dim == 0 {
+            return Ok(());
+        }
+        self.rows_of(segments).into_par_iter().with_min_len(GRAIN).enumerate().for_each_init(
+            || vec![0.0f32; dim],
+            |sum, (segment, (row, accumulator))| {
+                sum.fill(0.0);
+                for &example in segments.segment(segment) {
+                    add(sum, &grad[example as usize * dim..][..dim]);
+                }
+                *accumulator += sum_of_squares(sum) / dim as f32;
+                let scale = lr / (accumulator.sqrt() + eps);
+                for (weight, g) in row.iter_mut().zip(&*sum) {
+                    *weight -= scale * g;
+                }
+            },
+        );
+        Ok(())
+    }
+
+    /// The rows that the segments name, each with its accumulator, as disjoint borrows: since the
+    /// rows ascend, one walk splits the table without a lock.
+    fn rows_of(&mut self, segments: &Segments) -> Vec<(&mut [f32], &mut f32)> {
+        let dim = self.dim();
+        let (mut table, mut accumulator) = (self.table.data_mut(), self.accumulator.as_mut_slice());
+        let (mut next, mut rows) = (0, Vec::with_capacity(segments.rows().len()));
+        for &row in segments.rows() {
+            let skip = row as usize - next;
+            let (found, rest) = std::mem::take(&mut table)[skip * dim..].split_at_mut(dim);
+            let (sum, sums) = std::mem::take(&mut accumulator)[skip..].split_at_mut(1);
+            rows.push((found, &mut sum[0]));
+            (table, accumulator, next) = (rest, sums, row as usize + 1);
+        }
+        rows
+    }
+}
+
+fn add(sum: &mut [f32], row: &[f32]) {
+    for (s, r) in sum.iter_mut().zip(row) {
+        *s += r;
+    }
+}
+
+/// In eight running sums, so that the loop becomes vector instructions.
+fn sum_of_squares(numbers: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 8];
+    for chunk in numbers.chunks(lanes.len()) {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += x * x;
+        }
+    }
+    lanes.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn table() -> HostTable {
+        HostTable::new(Matrix::from_vec(3, 2, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap(), vec![0.0, 1.0, 0.0])
+    }
+
+    #[test]
+    fn a_bag_is_the_sum_of_its_rows() {
+        let bags = Bags::new(vec![0, 3, 3, 4], vec![0, 2, 2, 1]).unwrap();
+        let gathered = table().gather(&bags).into_data();
+        assert_eq!(gathered.as_slice::<f32>().unwrap(), [11.0, 14.0, 0.0, 0.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn an_update_follows_the_formula_and_touches_its_rows_alone() {
+        let mut table = table();
+        let segments = Bags::new(vec![0, 1, 2], vec![1, 1]).unwrap().segments();
+        let grad = Tensor::from_data([[1.0f32, 2.0], [2.0, 2.0]], &burn::tensor::Device::flex());
+        table.update(&segments, grad, 0.5, 0.0).unwrap();
+        // g = (3, 4), mean of squares 12.5, accumulator 13.5.
+        let scale = 0.5 / 13.5f32.sqrt();
+        assert_eq!(table.read().data(), [1.0, 2.0, 3.0 - scale * 3.0, 4.0 - scale * 4.0, 5.0, 6.0]);
+        assert_eq!(table.read_accumulator(), [0.0, 13.5, 0.0]);
+    }
+
+    #[test]
+    fn squares_are_summed_for_any_length() {
+        for length in 0..20 {
+            let numbers: Vec<f32> = (0..length).map(|x| x as f32).collect();
+            assert_eq!(sum_of_squares(&numbers), numbers.iter().map(|x| x * x).sum::<f32>());
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! How it is learned: devices, kernels, factorization and towers, and the baselines they must beat. The only room that
+//! knows burn, cubecl or a device. It neither reads a store nor judges a ranking: the caller hands it a data set and a
+//! [`Watch`].
+
+mod als;
+mod bags;
+mod baseline;
+pub mod device;
+mod fit;
+pub mod gpu;
+mod host_table;
+mod ials;
+mod preset;
+mod read;
+mod solve;
+mod table;
+mod tower;
+mod two_tower;
+
+pub use bags::{Bags, Segments};
+pub use baseline::{ItemKnn, PersonalFrequency, Popularity, Random, Scorer};
+pub use fit::{Entry, FitError, Fitted, Identity, Phase, Verdict, Watch, fit};
+pub use host_table::HostTable;
+pub use preset::{Confidence, Ials, Knobs, Preset, PresetError, TwoTower};
+pub use table::Table;

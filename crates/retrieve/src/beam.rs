@@ -1,7 +1,7 @@
 //! Beam search over a frozen graph: Malkov & Yashunin 2018, algorithms 2 and 5, by inner product.
 //!
-//! The graph was built by distance after a lift that makes nearness and inner product agree (see `build`). For one
-//! query the lifted distance falls exactly as the inner product grows, so the search needs neither lift nor distance.
+//! The graph links items of similar direction (see `build`). A walk begins with the best of the head and the end of a
+//! descent through the sparse layers, and follows links from the best item known to better ones.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 use lookalike_bundle::{ItemRow, Matrix};
 
 use crate::graph::Graph;
+use crate::head::Head;
 use crate::product::Products;
 use crate::topk::{Best, Hit, Ties};
 
@@ -51,7 +52,7 @@ impl Beam {
     /// Excluded rows are walked through but never kept, so they cost time and no recall.
     pub(crate) fn search(
         &mut self,
-        graph: &Graph,
+        (graph, head): (&Graph, &Head),
         items: &Matrix,
         query: &[f32],
         (k, width): (usize, usize),
@@ -60,14 +61,19 @@ impl Beam {
         self.begin(items.rows());
         let start = self.descend(graph, items, query);
         self.meet(start, width, exclude);
+        self.products.of_all(query, &head.vectors, &mut self.scores);
+        for (at, &row) in head.rows.iter().enumerate() {
+            if std::mem::replace(&mut self.met[row as usize], self.search) != self.search {
+                self.meet(Scored { score: self.scores[at], row }, width, exclude);
+            }
+        }
         while let Some(next) = self.ahead.pop() {
             if self.kept.len() >= width && self.kept.peek().is_some_and(|worst| next < worst.0) {
                 break;
             }
             self.rows.clear();
             for &row in graph.layers[0].links(next.row) {
-                if self.met[row as usize] != self.search {
-                    self.met[row as usize] = self.search;
+                if std::mem::replace(&mut self.met[row as usize], self.search) != self.search {
                     self.rows.push(row);
                 }
             }

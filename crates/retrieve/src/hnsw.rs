@@ -14,6 +14,7 @@ use crate::build;
 use crate::error::RetrieveError;
 use crate::exact::{Exact, Search};
 use crate::graph::Graph;
+use crate::head::Head;
 use crate::topk::Hit;
 
 /// Name of the index in a bundle.
@@ -27,6 +28,9 @@ const AIM: f64 = 0.99;
 const NEEDED: f64 = 0.95;
 /// Widths tried, ascending.
 const WIDTHS: [usize; 8] = [24, 32, 48, 64, 96, 128, 256, 512];
+
+/// A search that would follow more than one item in this many looks at all of them instead: that is no slower.
+const EXHAUSTIVE: usize = 16;
 
 /// How an index is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +47,7 @@ pub struct IndexSettings {
 
 impl Default for IndexSettings {
     fn default() -> Self {
-        Self { m: 16, ef_construction: 100, seed: 0, sample: 1000 }
+        Self { m: 16, ef_construction: 48, seed: 0, sample: 1000 }
     }
 }
 
@@ -81,12 +85,18 @@ pub struct Audit {
 }
 
 /// Approximate search through a graph.
-#[derive(Debug)]
 pub struct Hnsw<'a> {
     items: &'a Matrix,
     graph: Graph,
+    head: Head,
     audit: Audit,
     beams: Mutex<Vec<Beam>>,
+}
+
+impl std::fmt::Debug for Hnsw<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hnsw").field("items", &self.items.rows()).field("audit", &self.audit).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Hnsw<'a> {
@@ -106,7 +116,7 @@ impl<'a> Hnsw<'a> {
         let graph = build::build(items, m, ef_construction, seed)?;
         let unreachable = graph.reached().iter().filter(|reached| !**reached).count();
         let audit = Audit { recall_at_10: 0.0, sample: queries.rows(), unreachable, m, ef_construction, ef_search: 0 };
-        let mut index = Self { items, graph, audit, beams: Mutex::default() };
+        let mut index = Self { items, graph, head: Head::new(items), audit, beams: Mutex::default() };
         let bars = tenth_best(items, &queries);
         for width in WIDTHS {
             index.audit.ef_search = width;
@@ -166,7 +176,7 @@ impl<'a> Hnsw<'a> {
             ef_construction: parse(&meta, "ef_construction")?,
             ef_search: parse(&meta, "ef_search")?,
         };
-        Ok(Self { items, graph, audit, beams: Mutex::default() })
+        Ok(Self { items, graph, head: Head::new(items), audit, beams: Mutex::default() })
     }
 
     /// Share of the nearest items found, given the scores they must reach.
@@ -180,11 +190,14 @@ impl<'a> Hnsw<'a> {
 
 impl Search for Hnsw<'_> {
     fn search(&self, query: &[f32], k: usize, exclude: &[u32]) -> Vec<Hit<ItemRow>> {
+        // The audit speaks of 10 items and none left out; longer lists and left-out items get a wider search.
+        let width = self.audit.ef_search.max(k.saturating_mul(2)).saturating_add(exclude.len());
+        if width > self.items.rows() / EXHAUSTIVE {
+            return Exact::new(self.items).search(query, k, exclude);
+        }
         let beams = || self.beams.lock().unwrap_or_else(PoisonError::into_inner);
         let mut beam = beams().pop().unwrap_or_default();
-        // The audit speaks of 10; longer lists get a wider search.
-        let width = self.audit.ef_search.max(k.saturating_mul(2));
-        let hits = beam.search(&self.graph, self.items, query, (k, width), exclude);
+        let hits = beam.search((&self.graph, &self.head), self.items, query, (k, width), exclude);
         beams().push(beam);
         hits
     }

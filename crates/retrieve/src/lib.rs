@@ -8,6 +8,7 @@ mod build;
 mod error;
 mod exact;
 mod graph;
+mod head;
 mod hnsw;
 mod product;
 mod recommend;

@@ -19,6 +19,13 @@ impl Products {
         self.arch.dispatch(OfRows { query, table, rows, scores });
     }
 
+    /// `scores[i]` becomes the inner product of `query` (as long as a row) and row `i` of `table`.
+    pub(crate) fn of_all(self, query: &[f32], table: &Matrix, scores: &mut Vec<f32>) {
+        assert_eq!(query.len(), table.cols());
+        scores.clear();
+        self.arch.dispatch(OfAll { query, table, scores });
+    }
+
     /// The inner product of two vectors of equal length.
     pub(crate) fn of(self, a: &[f32], b: &[f32]) -> f32 {
         self.arch.dispatch(Of { a, b })
@@ -44,6 +51,22 @@ impl WithSimd for OfRows<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let rows = self.rows.iter();
         self.scores.extend(rows.map(|&row| accumulate(simd, self.query, self.table.row(row as usize), Product)));
+    }
+}
+
+struct OfAll<'a> {
+    query: &'a [f32],
+    table: &'a Matrix,
+    scores: &'a mut Vec<f32>,
+}
+
+impl WithSimd for OfAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let rows = 0..self.table.rows();
+        self.scores.extend(rows.map(|row| accumulate(simd, self.query, self.table.row(row), Product)));
     }
 }
 

@@ -11,9 +11,8 @@ pub fn similar<R: Row>(table: &Matrix, row: R, k: usize) -> Vec<Hit<R>> {
     let products = Products::default();
     let query = table.row(row.index());
     let length = |vector: &[f32]| products.of(vector, vector).sqrt();
-    let rows: Vec<u32> = (0..table.rows() as u32).collect();
     let mut cosines = Vec::new();
-    products.of_rows(query, table, &rows, &mut cosines);
+    products.of_all(query, table, &mut cosines);
     let own = length(query);
     for (other, cosine) in cosines.iter_mut().enumerate() {
         *cosine /= own * length(table.row(other)); // 0 / 0 is NaN, which never ranks

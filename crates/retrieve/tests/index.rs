@@ -44,7 +44,7 @@ fn recall(found: &[Vec<Hit<ItemRow>>], exact: &[Vec<Hit<ItemRow>>]) -> f64 {
 
 #[test]
 fn finds_nearly_what_exact_search_finds_at_odd_sizes() {
-    for (rows, cols) in [(3, 1), (101, 7), (2003, 33)] {
+    for (rows, cols) in [(3, 1), (101, 7), (2003, 33), (6001, 12)] {
         let (items, queries) = (clustered(rows, cols, 1), clustered(67, cols, 2));
         let index = Hnsw::build(&items, &queries, settings(8, 50)).unwrap();
         let exact = Exact::new(&items).search_all(&queries, 10, &|_| &[]);
@@ -134,7 +134,7 @@ fn nothing_to_index() {
 #[test]
 fn numbers_that_are_not_finite() {
     let (good, mut bad) = (clustered(50, 3, 1), clustered(50, 3, 1));
-    for number in [f32::NAN, f32::INFINITY, 1e30] {
+    for number in [f32::NAN, f32::INFINITY, 1e20] {
         bad.row_mut(7)[1] = number;
         let error = refused(&bad, &good, settings(8, 50));
         assert!(matches!(error, RetrieveError::NotFinite { table: "item", row: 7 }), "{number}: {error}");
@@ -152,7 +152,7 @@ fn queries_of_another_length() {
 #[test]
 fn an_index_that_misses_too_much_is_an_error_with_a_hint() {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
-    let mut items = Matrix::zeros(6000, 60);
+    let mut items = Matrix::zeros(9000, 60);
     items.data_mut().fill_with(|| rng.random_range(-1.0..1.0));
     let error = refused(&items, &items, settings(2, 2));
     assert!(matches!(error, RetrieveError::Recall { .. }) && error.hint().unwrap().contains("ef_construction"));
@@ -237,6 +237,8 @@ fn links_and_offsets_out_of_range() {
     assert_eq!(broken("layer.0.offsets", 0, 1), "layer.0");
     assert_eq!(broken("layer.0.offsets", 3, u32::MAX), "layer.0");
     assert_eq!(broken("layer.1.rows", 0, 200), "layer.1");
-    assert_eq!(part(forged(|tensors, _| numbers(tensors, "layer.0.links").truncate(9))), "layer.0");
-    assert_eq!(part(forged(|tensors, _| numbers(tensors, "layer.0.offsets").truncate(9))), "layer.0");
+    for name in ["layer.0.links", "layer.0.offsets"] {
+        let short = Tensor::u32s(vec![0; 9]);
+        assert_eq!(part(forged(|tensors, _| drop(tensors.insert(name.into(), short)))), "layer.0");
+    }
 }

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use burn::backend::DispatchDevice;
-use burn_wgpu::wgpu::{AdapterInfo, Backends, DeviceType, Instance, InstanceDescriptor};
 use burn_wgpu::graphics::AutoGraphicsApi;
+use burn_wgpu::wgpu::{AdapterInfo, Backends, DeviceType, Instance, InstanceDescriptor};
 use burn_wgpu::{RuntimeOptions, WgpuBackend, WgpuDevice, try_init_setup};
 use cubecl::device::WgpuDeviceKind;
 use cubecl::future::block_on;
@@ -371,6 +371,14 @@ mod tests {
     fn auto_never_takes_a_software_adapter() {
         let device = open(&DeviceChoice::Auto).unwrap();
         assert!(!device.name().to_lowercase().contains("llvmpipe"), "{}", device.name());
+    }
+
+    #[test]
+    fn a_gpu_is_hardware_or_an_error_with_a_hint() {
+        match open(&DeviceChoice::Gpu) {
+            Ok(device) => assert!(device.is_gpu() && !device.name().to_lowercase().contains("llvmpipe")),
+            Err(error) => assert!(error.to_string().starts_with("no GPU was found") && error.hint().is_some()),
+        }
     }
 
     #[test]

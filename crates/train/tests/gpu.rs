@@ -165,10 +165,11 @@ fn refused<T: std::fmt::Debug>(result: Result<T, DeviceError>, reason: &str) {
 }
 
 #[test]
-fn wrong_batches_are_refused() {
+fn sizes_that_contradict_each_other_are_refused() {
     let Some(device) = adapter() else { return };
     let mut table = Table::new(&device, &Matrix::zeros(4, 3)).unwrap();
     let bags = Bags::single(vec![1, 3]).unwrap();
+    refused(Table::with_accumulator(&device, &Matrix::zeros(4, 3), &[0.0]), "1 numbers for a table of 4 rows");
     refused(table.gather(&Bags::single(vec![4]).unwrap()), "name row 4 of a table of 4 rows");
     refused(table.update(&bags.segments(), tensor(&Matrix::zeros(3, 3), &device), 0.1, 1.0), "[3, 3] where [2, 3]");
     let elsewhere = tensor(&Matrix::zeros(2, 3), &open(&DeviceChoice::Cpu).unwrap());

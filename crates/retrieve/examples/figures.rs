@@ -53,7 +53,7 @@ fn main() {
         println!("exact: {USERS} users x {items} items x {DIM}, k 20, skew {skew}: {seconds:.2} s, {rate:.0} GFLOP/s");
         let settings = match given[..] {
             [_, m, ef] => vec![(m, ef)],
-            _ => vec![(8, 48), (12, 64), (12, 100), (16, 64), (16, 100), (24, 100), (16, 200)],
+            _ => vec![(8, 32), (12, 40), (16, 48), (16, 64), (24, 100)],
         };
         for (m, ef_construction) in settings {
             let settings = IndexSettings { m, ef_construction, ..IndexSettings::default() };

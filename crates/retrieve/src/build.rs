@@ -66,7 +66,7 @@ fn directions(items: &Matrix, seed: u64) -> Result<Matrix, RetrieveError> {
         }
         let length = direction.iter().map(|&number| f64::from(number).powi(2)).sum::<f64>().sqrt();
         // The square must be finite in `f32` too, or scores would not be.
-        if !(length < f64::from(f32::MAX).sqrt()) {
+        if length.is_nan() || length >= f64::from(f32::MAX).sqrt() {
             return Err(RetrieveError::NotFinite { table: "item", row });
         }
         direction.iter_mut().for_each(|number| *number = (f64::from(*number) / length.max(f64::MIN_POSITIVE)) as f32);

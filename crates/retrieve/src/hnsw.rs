@@ -47,7 +47,7 @@ pub struct IndexSettings {
 
 impl Default for IndexSettings {
     fn default() -> Self {
-        Self { m: 16, ef_construction: 48, seed: 0, sample: 1000 }
+        Self { m: 12, ef_construction: 40, seed: 0, sample: 1000 }
     }
 }
 

@@ -1,0 +1,132 @@
+//! `recommend`: lists for one user and for all of them.
+
+mod common;
+
+use common::{GROUPS, ITEMS, Said, Shop, USERS, parquet_rows};
+use serde_json::Value;
+
+fn recommend(shop: &Shop, args: &[&str]) -> Said {
+    shop.run(&[&["recommend", "--run", "runs/ials"], args].concat())
+}
+
+fn items(list: &Value) -> Vec<String> {
+    list["items"].as_array().unwrap().iter().map(|item| item["item"].as_str().unwrap().to_owned()).collect()
+}
+
+/// What a user bought before the test part.
+fn history(user: &str) -> Vec<String> {
+    let lines = common::lines();
+    let lines = lines.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    lines.filter(|line| line[0] == user && line[2] < "2024-05-31 22").map(|line| line[1].to_owned()).collect()
+}
+
+#[test]
+fn a_list_holds_new_items_of_the_users_own_group() {
+    let shop = Shop::trained();
+    for user in ["u01", "u02", "u59"] {
+        let list = items(&recommend(&shop, &["--user", user, "--json"]).json());
+        let number = |id: &str| id[1..].parse::<usize>().unwrap();
+        assert!(list.len() == 10 && !list.iter().any(|item| history(user).contains(item)));
+        let own = list.iter().filter(|item| number(item) % GROUPS == number(user) % GROUPS).count();
+        assert!(own >= 7, "{own} of 10 for {user}: {list:?}");
+    }
+}
+
+#[test]
+fn people_read_titles() {
+    recommend(&Shop::trained(), &["--user", "u00"]).says(&["user u00: ", "1. Product ", "score", "through the index"]);
+}
+
+#[test]
+fn k_is_how_many() {
+    let shop = Shop::trained();
+    for k in ["1", "7", "60"] {
+        assert_eq!(items(&recommend(&shop, &["--user", "u00", "--k", k, "--json"]).json()).len(), k.parse().unwrap());
+    }
+}
+
+#[test]
+fn no_more_than_all_new_items_come_back() {
+    let mut had = history("u00");
+    had.sort();
+    had.dedup();
+    let list = items(&recommend(&Shop::trained(), &["--user", "u00", "--k", "10000", "--exact", "--json"]).json());
+    assert!(list.len() <= ITEMS - had.len() && !list.iter().any(|item| had.contains(item)));
+}
+
+#[test]
+fn the_index_agrees_with_exact_search() {
+    let shop = Shop::trained();
+    for user in ["u03", "u30", "u57"] {
+        let [found, exact] = [&[][..], &["--exact"]]
+            .map(|how| items(&recommend(&shop, &[&["--user", user, "--json"], how].concat()).json()));
+        assert!(found.iter().filter(|item| exact.contains(item)).count() >= 9, "{found:?} {exact:?}");
+    }
+}
+
+#[test]
+fn repeats_come_back_when_asked_for() {
+    let list = items(&recommend(&Shop::trained(), &["--user", "u00", "--repeat", "--json"]).json());
+    assert!(list.len() == 10 && list.iter().any(|item| history("u00").contains(item)));
+}
+
+#[test]
+fn all_users_go_to_a_parquet_file_that_agrees_with_one() {
+    let shop = Shop::trained();
+    recommend(&shop, &["--all", "--out", "all.parquet", "--k", "5"]).says(&["300 rows for 60 users"]);
+    let rows = parquet_rows(&shop.path("all.parquet"));
+    assert_eq!(rows.len(), USERS * 5);
+    let list = recommend(&shop, &["--user", "u07", "--k", "5", "--exact", "--json"]).json();
+    let own = rows.iter().filter(|row| row.starts_with("u07|")).map(|row| row.split('|').nth(2).unwrap().to_owned());
+    assert_eq!(own.collect::<Vec<_>>(), items(&list));
+}
+
+#[test]
+fn all_users_twice_give_the_same_bytes() {
+    let shop = Shop::trained();
+    let [a, b] = ["a.parquet", "b.parquet"].map(|out| {
+        recommend(&shop, &["--all", "--out", out, "--repeat"]).ok();
+        std::fs::read(shop.path(out)).unwrap()
+    });
+    assert!(a == b);
+}
+
+#[test]
+fn quiet_leaves_stderr_empty_and_stdout_is_the_list() {
+    let said = recommend(&Shop::trained(), &["--user", "u00", "--quiet", "--json"]).ok();
+    assert!(said.err.is_empty() && said.out.starts_with('{') && said.out.ends_with("}\n"));
+}
+
+#[test]
+fn an_unknown_user_is_named() {
+    recommend(&Shop::trained(), &["--user", "u99"]).hints(1, &["user `u99` does not occur", "users look like `u00`"]);
+}
+
+#[test]
+fn neither_one_nor_all_is_wrong_use() {
+    let shop = Shop::new();
+    for args in [&[][..], &["--all"], &["--user", "u00", "--all", "--out", "x"], &["--user", "u00", "--k", "0"]] {
+        recommend(&shop, args).fails(2, &["--"]);
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_the_old_file_stays() {
+    let shop = Shop::trained();
+    shop.write("all.parquet", "old");
+    let args = ["recommend", "--run", "runs/ials", "--all", "--out", "all.parquet"];
+    shop.run_with_small_files(1, &args).fails(1, &["`all.parquet` cannot be written", "File too large"]);
+    assert_eq!(std::fs::read(shop.path("all.parquet")).unwrap(), b"old");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    recommend(&Shop::trained(), &["--all", "--out", "no/all.parquet"]).fails(1, &["`no/all.parquet` cannot be written"]);
+}
+
+#[test]
+fn an_index_for_other_embeddings_is_refused() {
+    let shop = Shop::trained();
+    shop.damage("runs/ials/bundle/index.safetensors", |bytes| bytes.truncate(10));
+    recommend(&shop, &["--user", "u00"]).hints(1, &["index.safetensors"]);
+}

@@ -1,0 +1,61 @@
+//! `similar`: neighbours of an item and of a user.
+
+mod common;
+
+use common::{GROUPS, Said, Shop};
+
+fn similar(shop: &Shop, args: &[&str]) -> Said {
+    shop.run(&[&["similar", "--run", "runs/ials"], args].concat())
+}
+
+/// The ids and cosines of the neighbours of `id`, an item or a user.
+fn neighbours(shop: &Shop, noun: &str, id: &str) -> Vec<(String, f64)> {
+    let result = similar(shop, &[&format!("--{noun}"), id, "--json"]).json();
+    assert_eq!(result[noun], id);
+    let hits = result["similar"].as_array().unwrap();
+    hits.iter().map(|hit| (hit[noun].as_str().unwrap().to_owned(), hit["cosine"].as_f64().unwrap())).collect()
+}
+
+#[test]
+fn neighbours_are_of_the_same_group_the_nearest_first() {
+    let shop = Shop::trained();
+    for (noun, id) in [("item", "i042"), ("item", "i119"), ("user", "u00"), ("user", "u33")] {
+        let found = neighbours(&shop, noun, id);
+        let group = |id: &str| id[1..].parse::<usize>().unwrap() % GROUPS;
+        assert!(found.len() == 10 && found.iter().all(|(other, cosine)| other != id && cosine.abs() <= 1.0001));
+        assert!(found.windows(2).all(|pair| pair[0].1 >= pair[1].1));
+        assert!(found.iter().filter(|(other, _)| group(other) == group(id)).count() >= 8, "{noun} {id}: {found:?}");
+    }
+}
+
+#[test]
+fn people_read_titles() {
+    similar(&Shop::trained(), &["--item", "i042"]).says(&["items like Product 42 (i042)", "1. Product ", "cosine"]);
+}
+
+#[test]
+fn people_read_user_ids() {
+    similar(&Shop::trained(), &["--user", "u00", "--k", "3"]).says(&["users like u00", "3. u"]);
+}
+
+#[test]
+fn quiet_leaves_stderr_empty() {
+    assert_eq!(similar(&Shop::trained(), &["--item", "i042", "--quiet"]).ok().err, "");
+}
+
+#[test]
+fn an_unknown_item_is_named() {
+    similar(&Shop::trained(), &["--item", "i999"]).hints(1, &["item `i999` does not occur", "items look like `i000`"]);
+}
+
+#[test]
+fn an_unknown_user_is_named() {
+    similar(&Shop::trained(), &["--user", "i000"]).hints(1, &["user `i000` does not occur"]);
+}
+
+#[test]
+fn one_of_both_is_due() {
+    let shop = Shop::new();
+    similar(&shop, &[]).fails(2, &["--item"]);
+    similar(&shop, &["--item", "i000", "--user", "u00"]).fails(2, &["--user"]);
+}

@@ -1,4 +1,5 @@
 //! `index`: built again, audited, and put into the bundle in one step.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,10 +1,11 @@
 //! `ingest`: what becomes of good lines and bad ones, and of sources that cannot be read at all.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
 use common::{Said, Shop, lines, parquet_rows};
 
-const LINES: u64 = 60 * 40;
+const LINES: u64 = 100 * 40;
 
 /// A shop whose purchases have these lines after the good ones.
 fn with_lines(bad: &str) -> Shop {
@@ -41,12 +42,12 @@ fn every_line_is_accounted_for() {
     assert_eq!((&lines["in"], &lines["kept"]), (&(LINES + 3).into(), &LINES.into()));
     assert_eq!((&lines["fixed"], &lines["quarantined"]), (&1.into(), &2.into()));
     assert_eq!(lines["reasons"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum::<u64>(), 3);
-    assert_eq!(report["tables"], serde_json::json!({ "users": 60, "items": 120, "events": LINES + 1, "edges": 0 }));
+    assert_eq!(report["tables"], serde_json::json!({ "users": 100, "items": 120, "events": LINES + 1, "edges": 0 }));
 }
 
 #[test]
 fn people_get_a_table() {
-    ingest(&Shop::new()).says(&["quarantined", "lines", "2,400", "store: ", "users 60"]);
+    ingest(&Shop::new()).says(&["quarantined", "lines", "4,000", "store: ", "users 100"]);
 }
 
 #[test]
@@ -77,7 +78,10 @@ fn a_wrong_column_comes_with_the_nearest() {
 
 #[test]
 fn a_wrong_type_is_quarantined_with_its_line_and_reason() {
-    assert_eq!(quarantined("u00,i000,2024-01-01,dear").rsplit_once('|').unwrap().0, place() + "`paid` is not a number: `dear`");
+    assert_eq!(
+        quarantined("u00,i000,2024-01-01,dear").rsplit_once('|').unwrap().0,
+        place() + "`paid` is not a number: `dear`"
+    );
 }
 
 #[test]
@@ -116,21 +120,24 @@ fn an_empty_file_is_named() {
 
 #[test]
 fn a_truncated_parquet_is_named() {
+    let whole = Shop::new();
+    ingest(&whole).ok();
+    let bytes = std::fs::read(whole.path("store/events.parquet")).unwrap();
     let shop = Shop::with("\"lines.csv\"", "\"lines.parquet\"");
-    shop.write("lines.parquet", b"PAR1 and then nothing of what a footer holds");
+    shop.write("lines.parquet", &bytes[..bytes.len() / 2]);
     ingest(&shop).fails(1, &["lines.parquet` is not a whole Parquet file"]);
 }
 
 #[test]
 fn an_unknown_key_comes_with_the_nearest() {
     let shop = Shop::with("timezone", "timezoen");
-    ingest(&shop).hints(1, &["lookalike.toml` line 3", "unknown key `timezoen`", "`timezone`"]);
+    ingest(&shop).hints(1, &["lookalike.toml` line 3", "unknown key `project.timezoen`", "`timezone`"]);
 }
 
 #[test]
 fn an_unknown_key_of_a_source_comes_with_the_nearest() {
-    let shop = Shop::with("table = \"events\"", "tabel = \"events\"");
-    ingest(&shop).hints(1, &["lookalike.toml` line 7", "unknown key `tabel`", "`table`"]);
+    let shop = Shop::with("kind = \"purchase\"", "kind = \"purchase\"\nkeys = [\"who\"]");
+    ingest(&shop).hints(1, &["lookalike.toml` line 9", "unknown key `sources.lines.keys`", "`key`"]);
 }
 
 #[test]

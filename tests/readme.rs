@@ -1,4 +1,5 @@
 //! Every path, command and flag that `README.md` and `ARCHITECTURE.md` mention exists.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -56,7 +57,10 @@ fn explains(help: &str, flag: &str) -> bool {
 }
 
 fn flags(command: &str) -> impl Iterator<Item = &str> {
-    command.split_whitespace().map(|word| word.split('=').next().unwrap_or_default()).filter(|word| word.starts_with("--"))
+    command
+        .split_whitespace()
+        .map(|word| word.split('=').next().unwrap_or_default())
+        .filter(|word| word.starts_with("--"))
 }
 
 fn check_lookalike(command: &str) {
@@ -71,12 +75,15 @@ fn check_lookalike(command: &str) {
 }
 
 fn check_cargo(command: &str) {
+    let command = command.trim_end_matches(" --");
     let (own, ours) = command.split_once(" -- ").map_or((command, None), |(own, ours)| (own, Some(ours)));
     let mut words = own.split_whitespace();
     let known = |kind: &str, name: &str| match kind {
         "-p" => root().join("crates").join(name.trim_start_matches("lookalike-")).exists(),
         "--path" => root().join(name).exists(),
-        "--test" => [format!("tests/{name}.rs"), format!("crates/train/tests/{name}.rs")].iter().any(|at| root().join(at).exists()),
+        "--test" => [format!("tests/{name}.rs"), format!("crates/train/tests/{name}.rs")]
+            .iter()
+            .any(|at| root().join(at).exists()),
         "--example" => root().join(format!("crates/retrieve/examples/{name}.rs")).exists(),
         _ => false,
     };
@@ -112,7 +119,8 @@ fn exists(folder: &Path, path: &str) -> bool {
 
 /// Folders that pages speak of: the repository and its parts, a project, its run and that run's bundle.
 fn places(shop: &Shop) -> Vec<PathBuf> {
-    let mut places = vec![root(), shop.path(""), shop.path("store"), shop.path("runs/ials"), shop.path("runs/ials/bundle")];
+    let mut places =
+        vec![root(), shop.path(""), shop.path("store"), shop.path("runs/ials"), shop.path("runs/ials/bundle")];
     for folder in ["models", "scripts", "tests", "datasets/complete-journey", "crates"] {
         places.push(root().join(folder));
     }
@@ -153,7 +161,8 @@ fn every_path_exists() {
     let places = places(&shop);
     for name in PAGES {
         let Code { spans, commands } = code(&page(name));
-        for word in spans.iter().chain(&commands).flat_map(|text| text.split_whitespace()).filter(|word| is_path(word)) {
+        for word in spans.iter().chain(&commands).flat_map(|text| text.split_whitespace()).filter(|word| is_path(word))
+        {
             // The bundled project is not trained here; what training leaves in a project is looked up in another one.
             let there = word.strip_prefix("datasets/complete-journey/").map_or(word, |rest| rest);
             let found = places.iter().any(|place| exists(place, word) || exists(place, there));
@@ -167,7 +176,10 @@ fn every_link_leads_somewhere() {
     for name in PAGES {
         for link in page(name).split("](").skip(1).map(|rest| rest.split(')').next().unwrap_or_default()) {
             let local = link.split('#').next().unwrap_or_default();
-            assert!(link.contains("://") || local.is_empty() || root().join(local).exists(), "{name} links to `{link}`");
+            assert!(
+                link.contains("://") || local.is_empty() || root().join(local).exists(),
+                "{name} links to `{link}`"
+            );
         }
     }
 }
@@ -175,6 +187,7 @@ fn every_link_leads_somewhere() {
 #[test]
 fn the_first_page_names_every_verb_and_both_commands() {
     let readme = page("README.md");
+    assert!(!readme.contains("@@"), "a placeholder is left");
     for verb in VERBS {
         assert!(readme.contains(verb), "{verb}");
     }

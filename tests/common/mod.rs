@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub const USERS: usize = 60;
+pub const USERS: usize = 100;
 pub const ITEMS: usize = 120;
 /// Every user buys mostly within a group of items; user and item numbers share it by their remainder.
 pub const GROUPS: usize = 4;
@@ -81,8 +81,8 @@ pub fn lines() -> String {
     text
 }
 
-fn shelf() -> String {
-    let item = |n: usize| format!("i{n:03},Product {n},aisle {},sort {},brand {}\n", n % GROUPS, n % 12, n % 7);
+fn shelf(title: impl Fn(usize) -> String) -> String {
+    let item = |n: usize| format!("i{n:03},{},aisle {},sort {},brand {}\n", title(n), n % GROUPS, n % 12, n % 7);
     "what,name,aisle,sort,brand\n".to_owned() + &(0..ITEMS).map(item).collect::<String>()
 }
 
@@ -98,7 +98,9 @@ impl Shop {
     pub fn new() -> Self {
         let shop = Self(TempDir::new().unwrap());
         shop.write("lookalike.toml", TOML).write("lines.csv", lines());
-        shop.write("shelf.csv", shelf()).write("people.csv", people()).write("slow.toml", SLOW);
+        shop.write("shelf.csv", shelf(|n| format!("Product {n}")))
+            .write("people.csv", people())
+            .write("slow.toml", SLOW);
         shop
     }
 
@@ -107,6 +109,14 @@ impl Shop {
         let shop = Self::new();
         assert!(TOML.contains(from), "{from}");
         shop.write("lookalike.toml", TOML.replacen(from, to, 1));
+        shop
+    }
+
+    /// A shop whose items have such long titles that their table is by far the largest file of a bundle.
+    pub fn wordy() -> Self {
+        let shop = Self::new();
+        let word = |seed: u64| format!("{:016x}", Random(seed).below(usize::MAX));
+        shop.write("shelf.csv", shelf(|n| (0..300).map(|nth| word(n as u64 * 1000 + nth)).collect()));
         shop
     }
 
@@ -134,6 +144,8 @@ impl Shop {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lookalike"));
         command.args(args).current_dir(self.0.path()).env("RUST_BACKTRACE", "1");
+        // Without it some graphics drivers complain on stderr.
+        command.env("XDG_RUNTIME_DIR", self.0.path());
         command
     }
 

@@ -94,4 +94,3 @@ impl From<lookalike_train::PresetError> for Failure {
 pub fn io<'a, E: Error + 'static>(verb: &'a str, path: &'a std::path::Path) -> impl Fn(E) -> Failure + 'a {
     move |error| Failure::of(&error, None).after(&format!("`{}` cannot be {verb}", path.display()))
 }
-

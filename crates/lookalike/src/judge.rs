@@ -100,10 +100,7 @@ impl<'a> Bench<'a> {
     pub fn choose(&self, users: &Matrix, items: &Matrix) -> (f64, Option<f64>) {
         let judged = Exact::new(items).map_scores(&self.queries(users), |query, scores| {
             let user = self.users[query];
-            let blended: Vec<f64> = match self.repeats {
-                true => WEIGHTS.iter().map(|&weight| self.all(user, scores, Some(weight)).0.ndcg_10()).collect(),
-                false => Vec::new(),
-            };
+            let blended = if self.repeats { self.blended(user, scores) } else { Vec::new() };
             (self.novel(user, scores).map(|(judged, _)| judged.ndcg_10()), blended)
         });
         let novel: Vec<f64> = judged.iter().filter_map(|(novel, _)| *novel).collect();
@@ -114,6 +111,26 @@ impl<'a> Bench<'a> {
             WEIGHTS[first_best.unwrap_or(0)]
         });
         (novel.iter().sum::<f64>() / novel.len().max(1) as f64, best)
+    }
+
+    /// ndcg@10 on all items for each of [`WEIGHTS`]. Only what the user had and the best of the rest can come first,
+    /// whatever the weight, so no more than these are ranked again for each.
+    fn blended(&self, user: UserRow, scores: &[f32]) -> Vec<f64> {
+        let (had, times) = (self.history.cols(user), self.history.weights(user));
+        let mut standard = scores.to_vec();
+        blend_repeats(&mut standard, &[], &[], 0.0);
+        let mut others = standard.clone();
+        mask(&mut others, had);
+        let others = select::<ItemRow>(&others, DEPTH, self.ties);
+        let rows: Vec<u32> = had.iter().copied().chain(others.iter().map(|hit| hit.row.get())).collect();
+        let mut blended = standard.clone();
+        let judge_one = |&weight: &f64| {
+            for (&item, &n) in had.iter().zip(times) {
+                blended[item as usize] = standard[item as usize] + (weight * f64::from(n).ln_1p()) as f32;
+            }
+            ranked(&select_among(&blended, &rows, DEPTH, self.ties), self.truth.cols(user)).0.ndcg_10()
+        };
+        WEIGHTS.iter().map(judge_one).collect()
     }
 
     /// The rows of `table` that belong to the users with held-out items.
@@ -175,4 +192,43 @@ impl<'a> Bench<'a> {
 fn ranked(hits: &[Hit<ItemRow>], truth: &[u32]) -> (Judged, Vec<u32>) {
     let rows: Vec<u32> = hits.iter().map(|hit| hit.row.get()).collect();
     (judge(&rows, truth), rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use lookalike_dataset::Pair;
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+
+    #[test]
+    fn ranking_candidates_again_is_ranking_everything_again() {
+        let (users, items, dim) = (9usize, 300usize, 4usize);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(11);
+        let mut csr = |per_user: usize| {
+            let mut pair = |user: usize| Pair {
+                row: UserRow::new(user as u32),
+                col: ItemRow::new(rng.random_range(0..items as u32)),
+                weight: rng.random_range(1..9) as f32,
+            };
+            let pairs: Vec<_> = (0..users * per_user).map(|at| pair(at % users)).collect();
+            Csr::from_pairs(users, items, &pairs)
+        };
+        let (history, truth) = (csr(40), csr(30));
+        let mut table = |rows: usize| {
+            let mut table = Matrix::zeros(rows, dim);
+            table.data_mut().fill_with(|| rng.random_range(-1.0..1.0));
+            table
+        };
+        let (users_table, items_table) = (table(users), table(items));
+        let held_out = HeldOut { pairs: truth.len(), truth, unknown: 0 };
+        let bench = Bench::new(&history, &held_out);
+        assert!(bench.repeats);
+        Exact::new(&items_table).map_scores(&bench.queries(&users_table), |query, scores| {
+            let user = bench.users[query];
+            let dense: Vec<_> = WEIGHTS.iter().map(|&w| bench.all(user, scores, Some(w)).0.ndcg_10()).collect();
+            assert_eq!(bench.blended(user, scores), dense);
+        });
+    }
 }

@@ -21,10 +21,10 @@ use crate::say::Say;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let say = Say::new(cli.common.quiet, cli.common.json);
-    match stop::watch().and_then(|()| perform(&cli, &say)) {
+    match stop::watch().and_then(|()| perform(&cli, &say)).and_then(|()| say.arrived()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say.failure(&failure);
+            Say::failure(&failure);
             failure.exit_code()
         }
     }

@@ -47,7 +47,9 @@ pub fn item(bundle: &Bundle, id: &str) -> Result<ItemRow, Failure> {
 fn unknown(noun: &str, id: &str, known: &[String]) -> Failure {
     let failure = Failure::new(format!("{noun} `{id}` does not occur in the history this run was trained on"));
     match known.first() {
-        Some(first) => failure.with_hint(format!("{noun}s look like `{first}`; `bundle/{noun}s.parquet` lists all of them")),
+        Some(first) => {
+            failure.with_hint(format!("{noun}s look like `{first}`; `bundle/{noun}s.parquet` lists all of them"))
+        }
         None => failure,
     }
 }
@@ -58,6 +60,17 @@ pub fn title(bundle: &Bundle, item: ItemRow) -> String {
     let info = &bundle.item_info[item.index()];
     let text = info.title.as_ref().or(info.category.last());
     text.cloned().unwrap_or_else(|| format!("item {}", bundle.items.id(item)))
+}
+
+/// What the items of a list are called; those that share a name get their id behind it.
+pub fn titles(bundle: &Bundle, items: &[ItemRow]) -> Vec<String> {
+    let names: Vec<_> = items.iter().map(|&item| title(bundle, item)).collect();
+    let shared = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
+    let full = |(name, &item): (&String, &ItemRow)| match shared(name) {
+        true => format!("{name} #{}", bundle.items.id(item)),
+        false => name.clone(),
+    };
+    names.iter().zip(items).map(full).collect()
 }
 
 /// A list of items as rows of a table: rank, id, title, score.

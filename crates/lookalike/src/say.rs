@@ -1,11 +1,13 @@
 //! The one printer: results on stdout, progress and remarks on stderr.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the one place that prints")]
+#![expect(clippy::print_stderr, reason = "this is the one place that prints")]
 
-use std::io::Write;
+use std::cell::OnceCell;
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::failure::Failure;
 
@@ -13,27 +15,44 @@ use crate::failure::Failure;
 pub struct Say {
     quiet: bool,
     json: bool,
+    /// The first result that could not be written.
+    lost: OnceCell<std::io::Error>,
 }
 
 impl Say {
     pub fn new(quiet: bool, json: bool) -> Self {
-        Self { quiet, json }
+        Self { quiet, json, lost: OnceCell::new() }
     }
 
     /// A line of the result, for people. With `--json` results are the document alone.
     pub fn line(&self, text: impl AsRef<str>) {
         if !self.json {
-            out(text.as_ref());
+            self.out(text.as_ref());
         }
     }
 
     /// The result as one JSON document, where it was asked for.
     pub fn json(&self, document: &impl Serialize) -> Result<(), Failure> {
         if self.json {
-            let text = serde_json::to_string_pretty(document);
-            out(&text.map_err(|error| Failure::new(format!("the result cannot be written as JSON: {error}")))?);
+            self.out(&format!("{:#}", to_value(document)?));
         }
         Ok(())
+    }
+
+    fn out(&self, text: &str) {
+        match writeln!(std::io::stdout().lock(), "{text}") {
+            // A reader that goes away (`| head`) is no failure.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(self.lost.set(error)),
+            _ => {}
+        }
+    }
+
+    /// Whether every result arrived; a full disk under stdout is a failure, though the work was done.
+    pub fn arrived(self) -> Result<(), Failure> {
+        match self.lost.into_inner() {
+            Some(error) => Err(Failure::new(format!("the result cannot be written to stdout: {error}"))),
+            None => Ok(()),
+        }
     }
 
     /// A remark beside the result.
@@ -44,7 +63,7 @@ impl Say {
     }
 
     /// The last words of a failed command.
-    pub fn failure(&self, failure: &Failure) {
+    pub fn failure(failure: &Failure) {
         eprintln!("error: {}", failure.message());
         if let Some(hint) = failure.hint() {
             eprintln!("hint: {hint}");
@@ -78,9 +97,26 @@ impl Say {
     }
 }
 
-/// A reader that goes away (`| head`) is no failure.
-fn out(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+/// A result as JSON whose numbers have at most 15 digits: so many come back from a file exactly as they went in
+/// (`serde_json` may miss the 17th), and an `f32` of 0.1 reads 0.1.
+pub fn to_value(result: &impl Serialize) -> Result<Value, Failure> {
+    let text = serde_json::to_string(result).and_then(|text| serde_json::from_str(&text));
+    let mut value = text.map_err(|error| Failure::new(format!("a result is no JSON: {error}")))?;
+    shorten(&mut value);
+    Ok(value)
+}
+
+fn shorten(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Object(values) => values.values_mut().for_each(shorten),
+        Value::Number(number) if number.is_f64() => {
+            if let Some(Ok(short)) = number.as_f64().map(|number| format!("{number:.14e}").parse::<f64>()) {
+                *value = short.into();
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Rows under a header, columns aligned: the first to the left, the others to the right.
@@ -122,6 +158,15 @@ mod tests {
     #[test]
     fn numbers_are_grouped_by_thousands() {
         assert_eq!([0, 7, 999, 1000, 1_469_307].map(grouped), ["0", "7", "999", "1,000", "1,469,307"]);
+    }
+
+    #[test]
+    fn numbers_come_back_as_they_went_in() {
+        let first = to_value(&[0.1f32 as f64, 1.0 / 3.0, 0.44450354609929077, 1e-9, 5.0, 123_456.789]);
+        let text = |value: &Value| value.to_string();
+        let again = first.as_ref().map(|value| serde_json::from_str::<Value>(&text(value)));
+        assert!(matches!((&first, &again), (Ok(first), Ok(Ok(again))) if first == again));
+        assert!(matches!(to_value(&[0.1f32, 3.0]), Ok(value) if text(&value) == "[0.1,3.0]"));
     }
 
     #[test]

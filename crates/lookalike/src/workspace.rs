@@ -68,12 +68,15 @@ pub fn ingest(project: &Project, say: &Say) -> Result<Report, Failure> {
 
 /// What an ingest did, as two tables.
 pub fn report_text(report: &Report) -> String {
-    let mut rows = Vec::new();
+    let (mut rows, mut reasons) = (Vec::new(), String::new());
     for (name, source) in &report.sources {
-        let reasons = source.reasons.iter().map(|(reason, lines)| format!("{} {reason}", grouped(*lines)));
         let counts = [source.lines, source.kept, source.fixed, source.quarantined].map(grouped);
-        rows.push([vec![name.clone()], counts.into(), vec![reasons.collect::<Vec<_>>().join("; ")]].concat());
+        rows.push([vec![name.clone()], counts.into()].concat());
+        for (reason, lines) in &source.reasons {
+            reasons.push_str(&format!("\n  {name}: {} × {reason}", grouped(*lines)));
+        }
     }
     let tables: Vec<String> = report.tables.iter().map(|(name, rows)| format!("{name} {}", grouped(*rows))).collect();
-    format!("{}\nstore: {}", table(&["source", "in", "kept", "fixed", "quarantined", "why"], &rows), tables.join(", "))
+    let table = table(&["source", "in", "kept", "fixed", "quarantined"], &rows);
+    format!("{table}{reasons}\nstore: {}", tables.join(", "))
 }

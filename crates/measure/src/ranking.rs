@@ -98,17 +98,19 @@ impl RankingSum {
         }
     }
 
-    /// The means; all zero if no user was added.
+    /// The means; all zero if no user was added. Rounded to 12 decimals, so that they pass through text unchanged.
     pub fn mean(&self) -> RankingMean {
-        let users = self.users.max(1) as f64;
+        let round = |figure: f64| (figure * 1e12).round() / 1e12;
+        let mean = |sum: f64| round(sum / self.users.max(1) as f64);
+        let shown = self.shown.iter().filter(|&&shown| shown).count();
         RankingMean {
             users: self.users,
-            recall_10: self.sum.recall_10 / users,
-            recall_20: self.sum.recall_20 / users,
-            ndcg_10: self.sum.ndcg_10 / users,
-            ndcg_20: self.sum.ndcg_20 / users,
-            map_10: self.sum.map_10 / users,
-            coverage_10: self.shown.iter().filter(|&&shown| shown).count() as f64 / self.shown.len().max(1) as f64,
+            recall_10: mean(self.sum.recall_10),
+            recall_20: mean(self.sum.recall_20),
+            ndcg_10: mean(self.sum.ndcg_10),
+            ndcg_20: mean(self.sum.ndcg_20),
+            map_10: mean(self.sum.map_10),
+            coverage_10: round(shown as f64 / self.shown.len().max(1) as f64),
         }
     }
 }

@@ -131,11 +131,12 @@ mod tests {
         let dot = |u: usize, v: usize| -> f64 {
             users.row(u).iter().zip(items.row(v)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
         };
-        let seen: f64 = matrix
-            .pairs()
-            .map(|p| f64::from(p.weight) * (1.0 - dot(p.row.index(), p.col.index())).powi(2))
+        let seen: f64 =
+            matrix.pairs().map(|p| f64::from(p.weight) * (1.0 - dot(p.row.index(), p.col.index())).powi(2)).sum();
+        let all: f64 = (0..users.rows())
+            .flat_map(|u| (0..items.rows()).map(move |v| (u, v)))
+            .map(|(u, v)| dot(u, v).powi(2))
             .sum();
-        let all: f64 = (0..users.rows()).flat_map(|u| (0..items.rows()).map(move |v| (u, v))).map(|(u, v)| dot(u, v).powi(2)).sum();
         let norm = |side: &Matrix, ridges: &[f32]| -> f64 {
             (0..side.rows())
                 .map(|r| f64::from(ridges[r]) * side.row(r).iter().map(|x| f64::from(*x).powi(2)).sum::<f64>())

@@ -193,13 +193,13 @@ mod tests {
         }
         let dot = |a: usize, b: usize| w.iter().map(|row| row[a] * row[b]).sum::<f64>();
         let mut c = vec![[0f64; ITEMS]; ITEMS];
-        for a in 0..ITEMS {
+        for (a, row) in c.iter_mut().enumerate() {
             for b in (0..ITEMS).filter(|&b| b != a && dot(a, b) != 0.0) {
-                c[a][b] = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+                row[b] = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
             }
-            let mut sorted = c[a];
+            let mut sorted = *row;
             sorted.sort_by(|x, y| y.total_cmp(x));
-            c[a].iter_mut().filter(|x| **x < sorted[4] - 1e-9).for_each(|x| *x = 0.0);
+            row.iter_mut().filter(|x| **x < sorted[4] - 1e-9).for_each(|x| *x = 0.0);
         }
         let knn = ItemKnn::new(&history, 5);
         let mut scores = vec![0.0; ITEMS];

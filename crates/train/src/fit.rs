@@ -144,8 +144,11 @@ impl FitError {
 /// an epoch is all that a resumed run needs.
 pub(crate) trait Model {
     /// One pass over the data; returns the mean loss where there is one. `tick` gets (done, total).
-    fn epoch(&mut self, epoch: u32, tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>)
-    -> Result<Option<f64>, FitError>;
+    fn epoch(
+        &mut self,
+        epoch: u32,
+        tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>,
+    ) -> Result<Option<f64>, FitError>;
     /// Embeddings of all users and items.
     fn embeddings(&mut self) -> Result<(Matrix, Matrix), FitError>;
     /// Everything needed to continue.
@@ -209,6 +212,12 @@ fn make<'a>(
     })
 }
 
+/// Twelve decimals. A resumed run reads figures back from the text in a checkpoint, and so few digits come back to the
+/// bit: its epochs compare as they would have without the interruption.
+fn short(number: f64) -> f64 {
+    (number * 1e12).round() / 1e12
+}
+
 struct Run<'a> {
     preset: &'a Preset,
     device: &'a Device,
@@ -262,10 +271,12 @@ impl Run<'_> {
                     let what = "an embedding holds a number that is not finite".to_owned();
                     return Err(FitError::Diverged { epoch, what, hint: "lower `lr`, or raise `reg` or `tau`" });
                 }
-                Some(self.watch.judge(&users, &items))
+                let mut verdict = self.watch.judge(&users, &items);
+                verdict.figure = short(verdict.figure);
+                Some(verdict)
             }
         };
-        self.log.push(Entry { phase, epoch, loss, validation, seconds });
+        self.log.push(Entry { phase, epoch, loss: loss.map(short), validation, seconds });
         self.save(model.state()?)?;
         self.watch.epoch(&self.log);
         Ok(())

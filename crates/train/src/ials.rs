@@ -34,7 +34,7 @@ impl<R: Row, C: Row> Interactions<R, C> {
 
 enum Engine {
     Host { users: Side, items: Side },
-    Gpu(GpuIals),
+    Gpu(Box<GpuIals>),
 }
 
 /// Implicit ALS in training.
@@ -79,7 +79,7 @@ fn open(
     items: &Matrix,
 ) -> Result<Engine, DeviceError> {
     Ok(match device.is_gpu() {
-        true => Engine::Gpu(GpuIals::new(device, by_user.rows(), by_item.rows(), alpha0, (users, items))?),
+        true => Engine::Gpu(Box::new(GpuIals::new(device, by_user.rows(), by_item.rows(), alpha0, (users, items))?)),
         false => Engine::Host { users: Side::new(users), items: Side::new(items) },
     })
 }

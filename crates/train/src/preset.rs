@@ -154,7 +154,9 @@ impl PresetError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unknown { .. } => Some("give one of these names, or the path of a preset that ends in `.toml`".into()),
+            Self::Unknown { .. } => {
+                Some("give one of these names, or the path of a preset that ends in `.toml`".into())
+            }
             Self::Key { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             _ => None,
         }
@@ -297,9 +299,9 @@ mod tests {
 
     #[test]
     fn wrong_types_values_and_missing_keys_name_the_key() {
-        assert!(error(("dim = 64", "dim = \"big\"")).starts_with("`mine.toml`, line "));
-        assert!(error(("reg = 0.003", "reg = nan")).contains("`reg` is NaN"));
-        assert!(error(("dim = 64", "dim = 0")).contains("`dim` is 0, it must be from 1 to 1024"));
+        assert!(error(("dim = 96", "dim = \"big\"")).starts_with("`mine.toml`, line "));
+        assert!(error(("reg = 0.01", "reg = nan")).contains("`reg` is NaN"));
+        assert!(error(("dim = 96", "dim = 0")).contains("`dim` is 0, it must be from 1 to 1024"));
         assert!(error(("nu = 1.0", "")).contains("nu"));
     }
 

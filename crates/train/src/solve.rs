@@ -264,11 +264,10 @@ mod tests {
         for at in 0..dim {
             let best = (at..dim).max_by(|&a, &b| system[a][at].abs().total_cmp(&system[b][at].abs())).unwrap();
             system.swap(at, best);
-            for row in (0..dim).filter(|&row| row != at) {
-                let factor = system[row][at] / system[at][at];
-                for col in at..=dim {
-                    system[row][col] -= factor * system[at][col];
-                }
+            let pivot = system[at].clone();
+            for (_, line) in system.iter_mut().enumerate().filter(|(row, _)| *row != at) {
+                let factor = line[at] / pivot[at];
+                line.iter_mut().zip(&pivot).for_each(|(number, pivot)| *number -= factor * pivot);
             }
         }
         (0..dim).map(|at| system[at][dim] / system[at][at]).collect()

@@ -6,7 +6,7 @@ use lookalike_retrieve::{Audit, Hnsw, INDEX, IndexSettings};
 use crate::cli::{Common, Index};
 use crate::failure::Failure;
 use crate::run::Run;
-use crate::say::Say;
+use crate::say::{Say, to_value};
 
 pub fn run(common: &Common, args: &Index, say: &Say) -> Result<(), Failure> {
     let run = Run(args.of.run.clone());
@@ -29,8 +29,7 @@ pub fn build(users: &Matrix, items: &Matrix, settings: IndexSettings) -> Result<
 /// Puts an index into a bundle.
 pub fn attach(bundle: &mut Bundle, bytes: Vec<u8>, audit: &Audit) -> Result<(), Failure> {
     bundle.extra.insert(INDEX.to_owned(), bytes);
-    let audit = serde_json::to_value(audit);
-    bundle.manifest.index = Some(audit.map_err(|error| Failure::new(format!("the audit is no JSON: {error}")))?);
+    bundle.manifest.index = Some(to_value(audit)?);
     Ok(())
 }
 

@@ -21,7 +21,9 @@ pub fn run(args: &Recommend, say: &Say) -> Result<(), Failure> {
     // For one user the index saves looking at every item. All users at once are scored exactly: block by block that
     // costs little more, and nothing is missed.
     let index = match bundle.extra.get(INDEX) {
-        Some(bytes) if !args.exact && !args.all && !args.repeat => Some(Hnsw::from_bytes(bytes, &bundle.item_embedding)?),
+        Some(bytes) if !args.exact && !args.all && !args.repeat => {
+            Some(Hnsw::from_bytes(bytes, &bundle.item_embedding)?)
+        }
         _ => None,
     };
     let exact = Exact::new(&bundle.item_embedding);
@@ -49,9 +51,9 @@ fn one(bundle: &Bundle, user: UserRow, hits: &[Hit<ItemRow>], by_index: bool, sa
     let search = if by_index { "found through the index" } else { "every item compared" };
     say.line(format!("user {id}: {} items in the history; {search}", bundle.history.items(user).len()));
     say.line(table(&["", "item", "score"], &run::hit_rows(bundle, hits)));
-    let list = hits.iter().map(|hit| {
-        json!({ "item": bundle.items.id(hit.row), "title": run::title(bundle, hit.row), "score": hit.score })
-    });
+    let list = hits.iter().map(
+        |hit| json!({ "item": bundle.items.id(hit.row), "title": run::title(bundle, hit.row), "score": hit.score }),
+    );
     say.json(&json!({ "user": id, "items": list.collect::<Vec<_>>() }))
 }
 
@@ -82,13 +84,18 @@ fn all(bundle: &Bundle, recommender: &Recommender<'_>, k: usize, out: &Path, say
 }
 
 fn batch(bundle: &Bundle, block: &[(UserRow, Vec<Hit<ItemRow>>)]) -> Result<RecordBatch, Failure> {
-    let rows = || block.iter().flat_map(|(user, hits)| (1u32..).zip(hits).map(move |(rank, hit)| (*user, rank, hit)));
+    let ranked = |(user, hits): &(UserRow, Vec<Hit<ItemRow>>)| {
+        (1u32..).zip(hits.clone()).map(|(rank, hit)| (*user, rank, hit)).collect::<Vec<_>>()
+    };
+    // Arrow arrays are made from iterators that know their length, which one of nested lists does not.
+    let rows: Vec<(UserRow, u32, Hit<ItemRow>)> = block.iter().flat_map(ranked).collect();
     let columns: [(&str, ArrayRef); 4] = [
-        ("user", Arc::new(StringArray::from_iter_values(rows().map(|(user, _, _)| bundle.users.id(user))))),
-        ("rank", Arc::new(UInt32Array::from_iter_values(rows().map(|(_, rank, _)| rank)))),
-        ("item", Arc::new(StringArray::from_iter_values(rows().map(|(_, _, hit)| bundle.items.id(hit.row))))),
-        ("score", Arc::new(Float32Array::from_iter_values(rows().map(|(_, _, hit)| hit.score)))),
+        ("user", Arc::new(StringArray::from_iter_values(rows.iter().map(|(user, _, _)| bundle.users.id(*user))))),
+        ("rank", Arc::new(UInt32Array::from_iter_values(rows.iter().map(|(_, rank, _)| *rank)))),
+        ("item", Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, _, hit)| bundle.items.id(hit.row))))),
+        ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|(_, _, hit)| hit.score)))),
     ];
     let columns = columns.map(|(name, column)| (name, column, false));
-    RecordBatch::try_from_iter_with_nullable(columns).map_err(|error| Failure::new(format!("a list is no table: {error}")))
+    RecordBatch::try_from_iter_with_nullable(columns)
+        .map_err(|error| Failure::new(format!("a list is no table: {error}")))
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::Show;
 use crate::failure::Failure;
 use crate::run::Run;
-use crate::say::{Say, grouped};
+use crate::say::{Say, grouped, to_value};
 
 pub fn run(args: &Show, say: &Say) -> Result<(), Failure> {
     let Show::Model { name } = args;
@@ -22,7 +22,7 @@ pub fn run(args: &Show, say: &Say) -> Result<(), Failure> {
         let first = known.next().unwrap_or_default();
         Failure::from(error).with_hint(format!("give the folder of a run, or a preset such as `{first}`"))
     })?;
-    let knobs = json_of(&preset)?;
+    let knobs = to_value(&preset)?;
     say.line(format!("{}: {}", preset.name, preset.when));
     lines(&knobs, &["name", "when"], say);
     say.json(&knobs)
@@ -50,16 +50,12 @@ fn trained(bundle: &Bundle, say: &Say) -> Result<(), Failure> {
         say.line(format!("  {}", super::index::text(&audit)));
     }
     say.json(&json!({
-        "manifest": json_of(manifest)?,
+        "manifest": to_value(manifest)?,
         "users": bundle.users.len(),
         "items": bundle.items.len(),
         "history": bundle.history.len(),
         "dim": bundle.item_embedding.cols(),
     }))
-}
-
-fn json_of(value: &impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(value).map_err(|error| Failure::new(format!("this cannot be shown as JSON: {error}")))
 }
 
 /// One line a knob.

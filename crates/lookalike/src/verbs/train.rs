@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use lookalike_bundle::{Bundle, History, Manifest, Matrix, Repeat, Row};
+use lookalike_bundle::{Bundle, History, ItemRow, Manifest, Matrix, Repeat, Row};
 use lookalike_dataset::Dataset;
 use lookalike_retrieve::IndexSettings;
 use lookalike_train::device::{self, Device};
@@ -16,7 +16,7 @@ use crate::cli::{Common, Train};
 use crate::failure::{Failure, io};
 use crate::judge::{Bench, PROTOCOL};
 use crate::run::{self, Run};
-use crate::say::{Say, grouped};
+use crate::say::{Say, grouped, to_value};
 use crate::stop::Heeding;
 use crate::workspace::Workspace;
 
@@ -68,7 +68,8 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     spinner.finish_and_clear();
 
     say.line(evaluation.text(&bundle));
-    let (audit, index_seconds) = indexed.map_err(|failure| failure.after(&format!("{} is complete but for its index", run.shown())))?;
+    let (audit, index_seconds) =
+        indexed.map_err(|failure| failure.after(&format!("{} is complete but for its index", run.shown())))?;
     say.line(super::index::text(&audit));
     say.line(examples(&data, &bundle));
     say.line(format!("run: {}", run.shown()));
@@ -124,8 +125,9 @@ impl<'a> Observer<'a> {
         Self { bench, log, say, stop: Heeding::start(), bar: None, failure: None }
     }
 
-    /// A log that could not be written ended the run; say so instead of that it was stopped.
-    fn end<E: Into<Failure>>(&mut self, fitted: Result<Fitted, E>) -> Result<Fitted, Failure> {
+    /// A log that could not be written ended the run; say so instead of that it was stopped. From here on Ctrl-C ends
+    /// the program at once: the last checkpoint is complete.
+    fn end<E: Into<Failure>>(mut self, fitted: Result<Fitted, E>) -> Result<Fitted, Failure> {
         if let Some((_, _, bar)) = self.bar.take() {
             bar.finish_and_clear();
         }
@@ -226,6 +228,9 @@ fn bundle(
     })
 }
 
+/// Items shown per list of an example.
+const SHOWN: usize = 8;
+
 /// Three users with what they had most often and what is recommended to them; a tick marks what they then had.
 fn examples(data: &Dataset, bundle: &Bundle) -> String {
     use lookalike_retrieve::{Exact, Recommender};
@@ -233,18 +238,18 @@ fn examples(data: &Dataset, bundle: &Bundle) -> String {
     users.sort_by_key(|&user| (bundle.history.items(user).len(), user));
     let picked: Vec<_> = [1, 2, 3].iter().filter_map(|quarter| users.get(users.len() * quarter / 4).copied()).collect();
     let exact = Exact::new(&bundle.item_embedding);
-    let lists = Recommender::new(bundle, &exact).for_users(&picked, 5);
+    let lists = Recommender::new(bundle, &exact).for_users(&picked, SHOWN);
     let mut text = String::new();
     for (user, hits) in picked.iter().zip(lists) {
         let mut had: Vec<_> = bundle.history.items(*user).iter().zip(bundle.history.weights(*user)).collect();
         had.sort_by(|a, b| b.1.total_cmp(a.1));
-        let had = had.iter().take(5).map(|&(&item, &weight)| {
-            let title = run::title(bundle, lookalike_bundle::ItemRow::new(item));
-            format!("{title} (×{weight})")
-        });
-        let got = hits.iter().map(|hit| {
-            let tick = data.test.truth.cols(*user).binary_search(&hit.row.get()).map_or("", |_| " ✓");
-            format!("{}{tick}", run::title(bundle, hit.row))
+        had.truncate(SHOWN);
+        let rows: Vec<_> = had.iter().map(|&(&item, _)| ItemRow::new(item)).collect();
+        let had = run::titles(bundle, &rows).into_iter().zip(&had).map(|(name, (_, n))| format!("{name} (×{n})"));
+        let rows: Vec<_> = hits.iter().map(|hit| hit.row).collect();
+        let got = run::titles(bundle, &rows).into_iter().zip(&rows).map(|(name, row)| {
+            let tick = data.test.truth.cols(*user).binary_search(&row.get()).map_or("", |_| " ✓");
+            format!("{name}{tick}")
         });
         text.push_str(&format!(
             "\nuser {}\n  had most often: {}\n  recommended:    {}",
@@ -277,10 +282,6 @@ fn remove(checkpoint: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("removed", checkpoint)(error)),
         _ => Ok(()),
     }
-}
-
-fn to_value(value: &impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(value).map_err(|error| Failure::new(format!("a result is no JSON: {error}")))
 }
 
 /// The most memory this process had in use, where the system tells (Linux).

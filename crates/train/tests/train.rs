@@ -1,0 +1,420 @@
+//! Whole training runs on small data with planted groups: what is learned, that runs repeat and resume to the bit, and
+//! that a GPU learns what the CPU learns.
+//!
+//! The adapter is named by the environment variable `LOOKALIKE_TEST_ADAPTER` (such as `llvmpipe`). Without it the GPU
+//! is not looked for; with it, a missing adapter fails the tests.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use lookalike_bundle::{ItemRow, Matrix, Row, UserRow};
+use lookalike_dataset::{Builder, Csr, Dataset, Described, FeaturesBuilder, HeldOut, Part};
+use lookalike_train::device::{Device, DeviceChoice, open};
+use lookalike_train::{
+    Confidence, Entry, FitError, Fitted, Ials, Identity, Knobs, Phase, Popularity, Preset, Scorer, TwoTower, Verdict,
+    Watch, fit,
+};
+use tempfile::TempDir;
+
+const USERS: usize = 97;
+const ITEMS: usize = 131;
+const GROUPS: usize = 4;
+
+/// A SplitMix64 generator: seeded, small, and good enough for test data.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((x ^ (x >> 31)) % n as u64) as usize
+    }
+}
+
+/// Users of four groups of taste: nine in ten of their items are of their group. Items tell their group as a feature.
+fn planted(seed: u64) -> Dataset {
+    let (mut random, mut builder) = (Random(seed), Builder::default());
+    for user in 0..USERS {
+        for n in 0..30 {
+            let group = if random.below(10) == 0 { random.below(GROUPS) } else { user % GROUPS };
+            let item = random.below(ITEMS / GROUPS) * GROUPS + group;
+            let part = [Part::Train, Part::Validation, Part::Test][n / 20 + n / 25];
+            builder.push(&format!("u{user:03}"), &format!("i{item:03}"), 1.0, part);
+        }
+    }
+    let describe = |_: &_, items: &lookalike_bundle::Vocab<ItemRow>| {
+        let mut described = Described::nothing(items.len());
+        let mut features = FeaturesBuilder::default();
+        for row in 0..items.len() {
+            let row = ItemRow::new(row as u32);
+            let number: usize = items.id(row)[1..].parse().unwrap();
+            features.push(row, "aisle", &format!("{}", number % GROUPS));
+        }
+        described.item_features = features;
+        Ok(described)
+    };
+    builder.finish("planted".into(), describe).unwrap()
+}
+
+fn ials() -> Preset {
+    let knobs = Ials { alpha0: 0.1, reg: 0.1, nu: 1.0, confidence: Confidence::Log };
+    preset("ials", 9, Knobs::Ials(knobs))
+}
+
+fn two_tower() -> Preset {
+    let knobs = TwoTower {
+        towers: vec![17],
+        features: vec!["*".into()],
+        batch: 129,
+        lr: 0.05,
+        tower_lr: 0.002,
+        tau: 0.1,
+        logq: true,
+    };
+    preset("two-tower", 12, Knobs::TwoTower(knobs))
+}
+
+/// The same for software adapters, on which every kernel launch takes its time.
+fn brief(preset: Preset) -> Preset {
+    Preset { epochs: 2, ..preset }
+}
+
+fn preset(name: &str, dim: usize, knobs: Knobs) -> Preset {
+    Preset { name: name.into(), when: "In a test.".into(), dim, epochs: 6, patience: 3, knobs }
+}
+
+/// Share of held-out items that the user never had found among the ten best of `scores`.
+fn novel_recall(
+    history: &Csr<UserRow, ItemRow>,
+    held_out: &HeldOut,
+    mut scores: impl FnMut(UserRow) -> Vec<f32>,
+) -> f64 {
+    let (mut found, mut all) = (0, 0);
+    for user in held_out.truth.rows() {
+        let had = history.cols(user);
+        let novel: Vec<u32> = held_out.truth.cols(user).iter().copied().filter(|item| !had.contains(item)).collect();
+        let scores = scores(user);
+        let mut order: Vec<u32> = (0..scores.len() as u32).filter(|item| !had.contains(item)).collect();
+        order.sort_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]).then(a.cmp(&b)));
+        found += novel.iter().filter(|item| order[..10].contains(item)).count();
+        all += novel.len();
+    }
+    found as f64 / all as f64
+}
+
+/// The inner products of a user with every item.
+fn products(users: &Matrix, items: &Matrix, user: UserRow) -> Vec<f32> {
+    let row = users.row(user.index());
+    (0..items.rows()).map(|item| row.iter().zip(items.row(item)).map(|(a, b)| a * b).sum()).collect()
+}
+
+/// Judges by novel recall, and asks to stop once there are `until` epochs.
+struct Observer<'a> {
+    data: &'a Dataset,
+    until: usize,
+    epochs: usize,
+}
+
+impl Watch for Observer<'_> {
+    fn judge(&mut self, users: &Matrix, items: &Matrix) -> Verdict {
+        let figure = novel_recall(&self.data.train, &self.data.validation, |user| products(users, items, user));
+        Verdict { figure, note: serde_json::Value::Null }
+    }
+
+    fn progress(&mut self, _: Phase, epoch: u32, epochs: u32, done: u64, total: u64) {
+        assert!((1..=epochs).contains(&epoch) && (1..=total).contains(&done));
+    }
+
+    fn epoch(&mut self, log: &[Entry]) {
+        self.epochs = log.len();
+    }
+
+    fn stop(&self) -> bool {
+        self.epochs >= self.until
+    }
+}
+
+/// A folder for one checkpoint, and everything else that a run needs.
+struct Bench {
+    data: Dataset,
+    preset: Preset,
+    device: Device,
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new(preset: Preset) -> Self {
+        Self::on(open(&DeviceChoice::Cpu).unwrap(), preset)
+    }
+
+    fn on(device: Device, preset: Preset) -> Self {
+        Self { data: planted(1), preset, device, folder: TempDir::new().unwrap() }
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        self.folder.path().join("checkpoint.safetensors")
+    }
+
+    fn fit(&self, resume: bool, until: usize) -> Result<Fitted, FitError> {
+        self.fit_as(Identity { seed: 5, data: "planted" }, resume, until)
+    }
+
+    fn fit_as(&self, identity: Identity<'_>, resume: bool, until: usize) -> Result<Fitted, FitError> {
+        let mut watch = Observer { data: &self.data, until, epochs: 0 };
+        fit(&self.data, &self.preset, &self.device, identity, &self.checkpoint(), resume, &mut watch)
+    }
+
+    fn whole(&self) -> Fitted {
+        self.fit(false, usize::MAX).unwrap()
+    }
+
+    fn stop_after(&self, epochs: usize) {
+        assert!(matches!(self.fit(false, epochs), Err(FitError::Stopped)));
+    }
+
+    /// Why a run does not resume from the checkpoint.
+    fn refusal(&self, identity: Identity<'_>) -> String {
+        let error = self.fit_as(identity, true, usize::MAX).err().unwrap();
+        assert!(error.hint().is_some());
+        error.to_string()
+    }
+}
+
+fn bits(matrix: &Matrix) -> Vec<u32> {
+    matrix.data().iter().map(|number| number.to_bits()).collect()
+}
+
+/// Everything of two runs is the same but their seconds.
+#[track_caller]
+fn assert_same(a: &Fitted, b: &Fitted) {
+    let log = |fitted: &Fitted| -> Vec<_> {
+        fitted.log.iter().map(|entry| Entry { seconds: 0.0, ..entry.clone() }).collect()
+    };
+    assert_eq!((log(a), a.best_epoch, &a.verdict), (log(b), b.best_epoch, &b.verdict));
+    assert!(bits(&a.users) == bits(&b.users) && bits(&a.items) == bits(&b.items), "embeddings differ");
+    assert!(a.tensors == b.tensors, "tensors differ");
+}
+
+fn learns(preset: Preset) {
+    let bench = Bench::new(preset);
+    let data = &bench.data;
+    let fitted = bench.whole();
+    let model = novel_recall(&data.full, &data.test, |user| products(&fitted.users, &fitted.items, user));
+    let popularity = Popularity::new(&data.full);
+    let popular = novel_recall(&data.full, &data.test, |user| {
+        let mut scores = vec![0.0; data.items.len()];
+        popularity.score(user, &mut scores);
+        scores
+    });
+    assert!(model > 1.5 * popular && model > 0.25, "{model} beside {popular}");
+}
+
+#[test]
+fn ials_finds_the_planted_groups() {
+    learns(ials());
+}
+
+#[test]
+fn two_tower_finds_the_planted_groups() {
+    learns(two_tower());
+}
+
+#[test]
+fn two_runs_leave_the_same_bits() {
+    for preset in [ials(), two_tower()] {
+        assert_same(&Bench::new(preset.clone()).whole(), &Bench::new(preset).whole());
+    }
+}
+
+#[test]
+fn another_seed_leaves_other_bits() {
+    for preset in [ials(), two_tower()] {
+        let bench = Bench::new(preset);
+        let other = bench.fit_as(Identity { seed: 6, data: "planted" }, false, usize::MAX).unwrap();
+        assert!(bits(&bench.whole().users) != bits(&other.users));
+    }
+}
+
+/// Stops after every epoch of a run in turn, the last one excepted, and resumes.
+fn resumes_everywhere(device: &Device, preset: &Preset) {
+    let bench = Bench::on(device.clone(), preset.clone());
+    let whole = bench.whole();
+    assert!(whole.log.len() > whole.best_epoch as usize && whole.best_epoch > 0);
+    for epochs in 1..whole.log.len() {
+        bench.stop_after(epochs);
+        assert_same(&bench.fit(true, usize::MAX).unwrap(), &whole);
+    }
+    // The checkpoint of the last epoch is all that a run needs whose bundle could not be written.
+    assert_same(&bench.fit(true, usize::MAX).unwrap(), &whole);
+}
+
+#[test]
+fn a_run_resumes_after_every_epoch_with_the_same_bits() {
+    for preset in [ials(), two_tower()] {
+        resumes_everywhere(&open(&DeviceChoice::Cpu).unwrap(), &preset);
+    }
+}
+
+#[test]
+fn a_run_resumes_again_and_again() {
+    let bench = Bench::new(two_tower());
+    let whole = bench.whole();
+    bench.stop_after(1);
+    for epochs in 2..whole.log.len() {
+        assert!(matches!(bench.fit(true, epochs), Err(FitError::Stopped)));
+    }
+    assert_same(&bench.fit(true, usize::MAX).unwrap(), &whole);
+}
+
+#[test]
+fn patience_ends_the_choice_and_the_earliest_best_epoch_wins() {
+    let mut preset = ials();
+    (preset.epochs, preset.patience) = (30, 2);
+    let fitted = Bench::new(preset).whole();
+    let figures: Vec<f64> = fitted.log.iter().filter_map(|entry| Some(entry.validation.as_ref()?.figure)).collect();
+    let best = figures.iter().copied().fold(0.0, f64::max);
+    assert_eq!(figures.iter().position(|&figure| figure == best), Some(fitted.best_epoch as usize - 1));
+    assert!(figures.len() == 30 || figures.len() == fitted.best_epoch as usize + 2);
+}
+
+#[test]
+fn a_checkpoint_of_another_seed_or_other_data_is_refused() {
+    let bench = Bench::new(ials());
+    bench.stop_after(2);
+    assert!(bench.refusal(Identity { seed: 6, data: "planted" }).contains("another seed"));
+    assert!(bench.refusal(Identity { seed: 5, data: "grown" }).contains("another data"));
+}
+
+#[test]
+fn a_checkpoint_of_another_preset_is_refused() {
+    let mut bench = Bench::new(ials());
+    bench.stop_after(2);
+    bench.preset.dim += 1;
+    assert!(bench.refusal(Identity { seed: 5, data: "planted" }).contains("another preset"));
+}
+
+#[test]
+fn nothing_to_resume_from_is_an_error() {
+    assert!(Bench::new(ials()).refusal(Identity { seed: 5, data: "planted" }).contains("there is no checkpoint"));
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    change(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_flipped_byte_anywhere_in_a_checkpoint_is_refused() {
+    let bench = Bench::new(ials());
+    bench.stop_after(1);
+    let length = std::fs::metadata(bench.checkpoint()).unwrap().len() as usize;
+    for place in (0..length).step_by(length / 97) {
+        change(&bench.checkpoint(), |bytes| bytes[place] ^= 0x10);
+        let error = bench.fit(true, usize::MAX).err().unwrap();
+        assert!(matches!(error, FitError::Checkpoint(_)), "byte {place}: {error}");
+        change(&bench.checkpoint(), |bytes| bytes[place] ^= 0x10);
+    }
+    assert_same(&bench.fit(true, usize::MAX).unwrap(), &Bench::new(ials()).whole());
+}
+
+#[test]
+fn a_truncated_checkpoint_is_refused() {
+    let bench = Bench::new(two_tower());
+    bench.stop_after(1);
+    change(&bench.checkpoint(), |bytes| bytes.truncate(bytes.len() / 2));
+    assert!(matches!(bench.fit(true, usize::MAX), Err(FitError::Checkpoint(_))));
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_ends_the_run() {
+    let bench = Bench::new(ials());
+    std::fs::create_dir(bench.checkpoint()).unwrap();
+    let error = bench.fit(false, usize::MAX).err().unwrap().to_string();
+    assert!(error.contains("checkpoint.safetensors"), "{error}");
+}
+
+fn adapter() -> Option<Device> {
+    let name = std::env::var("LOOKALIKE_TEST_ADAPTER").ok()?;
+    Some(open(&DeviceChoice::Named(name)).unwrap())
+}
+
+/// The largest difference between two models' scores, divided by the largest score.
+fn difference(a: &Fitted, b: &Fitted) -> f32 {
+    let (mut most, mut largest) = (0.0f32, 0.0f32);
+    for user in (0..a.users.rows()).map(|user| UserRow::new(user as u32)) {
+        for (x, y) in products(&a.users, &a.items, user).iter().zip(products(&b.users, &b.items, user)) {
+            most = most.max((x - y).abs());
+            largest = largest.max(y.abs());
+        }
+    }
+    most / largest
+}
+
+/// A run of exactly three epochs on each device: with early stopping a last-bit difference could choose another epoch.
+fn gpu_and_cpu(device: &Device, mut preset: Preset) -> f32 {
+    (preset.epochs, preset.patience) = (3, 3);
+    let run = |device: &Device| {
+        let bench = Bench::on(device.clone(), preset.clone());
+        let mut watch = Improving(0.0);
+        let identity = Identity { seed: 5, data: "planted" };
+        fit(&bench.data, &preset, device, identity, &bench.checkpoint(), false, &mut watch).unwrap()
+    };
+    difference(&run(device), &run(&open(&DeviceChoice::Cpu).unwrap()))
+}
+
+/// Takes every epoch for better than the one before.
+struct Improving(f64);
+
+impl Watch for Improving {
+    fn judge(&mut self, _: &Matrix, _: &Matrix) -> Verdict {
+        self.0 += 1.0;
+        Verdict { figure: self.0, note: serde_json::Value::Null }
+    }
+
+    fn progress(&mut self, _: Phase, _: u32, _: u32, _: u64, _: u64) {}
+
+    fn epoch(&mut self, _: &[Entry]) {}
+
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+/// The largest difference allowed between scores of the two devices, as a share of the largest score. What differs is
+/// the order in which `f32` sums are rounded (2⁻²⁴ ≈ 6·10⁻⁸ each); exact solves multiply that by the condition of their
+/// systems, and the first steps of Adagrad and Adam by dividing through roots of small sums. Software Vulkan stays
+/// below 10⁻⁶; the rest is for devices that round in yet another order.
+const TOLERANCE: f32 = 1e-4;
+
+#[test]
+fn a_gpu_learns_what_the_cpu_learns_by_ials() {
+    let Some(device) = adapter() else { return };
+    let difference = gpu_and_cpu(&device, ials());
+    assert!(difference < TOLERANCE, "{difference}");
+}
+
+#[test]
+fn a_gpu_learns_what_the_cpu_learns_by_two_tower() {
+    let Some(device) = adapter() else { return };
+    let difference = gpu_and_cpu(&device, two_tower());
+    assert!(difference < TOLERANCE, "{difference}");
+}
+
+#[test]
+fn two_runs_on_a_gpu_leave_the_same_bits() {
+    let Some(device) = adapter() else { return };
+    for preset in [ials(), two_tower()].map(brief) {
+        let run = || Bench::on(device.clone(), preset.clone()).whole();
+        assert_same(&run(), &run());
+    }
+}
+
+#[test]
+fn a_run_on_a_gpu_resumes_after_every_epoch() {
+    let Some(device) = adapter() else { return };
+    for preset in [ials(), two_tower()].map(brief) {
+        resumes_everywhere(&device, &preset);
+    }
+}

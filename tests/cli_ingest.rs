@@ -141,6 +141,12 @@ fn an_unknown_key_of_a_source_comes_with_the_nearest() {
 }
 
 #[test]
+fn a_misspelt_key_that_must_be_there_comes_with_the_nearest() {
+    let shop = Shop::with("table = ", "tabel = ");
+    ingest(&shop).hints(1, &["unknown key `sources.lines.tabel`", "`table`"]);
+}
+
+#[test]
 fn text_that_is_no_toml_has_a_line() {
     let shop = Shop::with("[interactions]", "[interactions");
     ingest(&shop).fails(1, &["lookalike.toml` line "]);

@@ -77,8 +77,16 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn require(&mut self, name: &'static str) -> Result<Entry<'a>> {
-        let missing = format!("the key `{}` is missing", self.path(name));
-        self.take(name).ok_or_else(|| self.document.error(self.offset, missing, None))
+        if let Some(entry) = self.take(name) {
+            return Ok(entry);
+        }
+        // What stands there instead may be this very key, misspelt.
+        let like = |word: &str| strsim::normalized_damerau_levenshtein(word, name) >= 0.7;
+        let misspelt = self.entries.iter().find(|(word, _)| like(word));
+        Err(match misspelt {
+            Some((word, (offset, _))) => unknown(self.document, *offset, "key", &self.path(word), word, &[name]),
+            None => self.document.error(self.offset, format!("the key `{}` is missing", self.path(name)), None),
+        })
     }
 
     /// All entries that are left, in the order in which they were typed.

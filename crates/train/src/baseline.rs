@@ -142,6 +142,8 @@ fn nearest(mut near: Vec<(u32, f32)>, keep: usize) -> Vec<(u32, f32)> {
     }
     near.sort_unstable_by_key(|&(item, _)| item);
     near.dedup_by_key(|&mut (item, _)| item);
+    // Made with room for every item that shares a user: kept for all items, that room would be gigabytes.
+    near.shrink_to_fit();
     near
 }
 

@@ -83,8 +83,13 @@ pub struct Fitted {
 #[non_exhaustive]
 pub enum FitError {
     /// The caller asked to stop.
-    #[error("stopped; everything up to the last finished epoch is kept")]
-    Stopped,
+    #[error("stopped in epoch {epoch}; what was finished before it is kept")]
+    Stopped {
+        /// The epoch that was not finished, from 1.
+        epoch: u32,
+        /// Whether there is a checkpoint to resume from.
+        kept: bool,
+    },
     /// Numbers overflowed or became undefined.
     #[error("training diverged in epoch {epoch}: {what}")]
     Diverged {
@@ -129,7 +134,8 @@ impl FitError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Stopped => Some("the same command with `--resume` continues".into()),
+            Self::Stopped { kept: true, .. } => Some("the same command with `--resume` continues".into()),
+            Self::Stopped { kept: false, .. } => None,
             Self::Diverged { hint, .. } => Some((*hint).into()),
             Self::Device(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
@@ -252,11 +258,12 @@ impl Run<'_> {
 
     fn epoch(&mut self, model: &mut dyn Model, phase: Phase, epochs: u32) -> Result<(), FitError> {
         let epoch = self.done(phase) + 1;
+        let kept = !self.log.is_empty();
         let start = Instant::now();
         let watch = &mut *self.watch;
         let loss = model.epoch(epoch, &mut |done, total| {
             if watch.stop() {
-                return Err(FitError::Stopped);
+                return Err(FitError::Stopped { epoch, kept });
             }
             watch.progress(phase, epoch, epochs, done, total);
             Ok(())

@@ -170,7 +170,7 @@ impl Bench {
     }
 
     fn stop_after(&self, epochs: usize) {
-        assert!(matches!(self.fit(false, epochs), Err(FitError::Stopped)));
+        assert!(matches!(self.fit(false, epochs), Err(FitError::Stopped { .. })));
     }
 
     /// Why a run does not resume from the checkpoint.
@@ -262,7 +262,7 @@ fn a_run_resumes_again_and_again() {
     let whole = bench.whole();
     bench.stop_after(1);
     for epochs in 2..whole.log.len() {
-        assert!(matches!(bench.fit(true, epochs), Err(FitError::Stopped)));
+        assert!(matches!(bench.fit(true, epochs), Err(FitError::Stopped { .. })));
     }
     assert_same(&bench.fit(true, usize::MAX).unwrap(), &whole);
 }

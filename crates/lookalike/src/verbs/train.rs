@@ -29,7 +29,10 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let device = device::open(&common.device)?;
     let workspace = Workspace::open(common, say)?;
     let data = workspace.dataset()?;
-    let run = Run(args.run.clone().unwrap_or_else(|| workspace.project.root.join("runs").join(&preset.name)));
+    let run = Run(args.run.clone().unwrap_or_else(|| {
+        let folder = workspace.project.root.join("runs").join(&preset.name);
+        folder.strip_prefix(".").map(Path::to_owned).unwrap_or(folder)
+    }));
     std::fs::create_dir_all(&run.0).map_err(io("created", &run.0))?;
     introduce(&data, &preset, &device, say);
 

@@ -197,10 +197,8 @@ impl HeldOut {
         for &item in learned.all_cols() {
             known[item as usize] = true;
         }
-        let kept: Vec<_> = truth
-            .pairs()
-            .filter(|pair| known[pair.col.index()] && !learned.cols(pair.row).is_empty())
-            .collect();
+        let kept: Vec<_> =
+            truth.pairs().filter(|pair| known[pair.col.index()] && !learned.cols(pair.row).is_empty()).collect();
         if kept.len() < truth.len() {
             truth = Csr::from_pairs(truth.n_rows(), truth.n_cols(), &kept);
         }

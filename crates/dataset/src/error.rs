@@ -51,10 +51,12 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
-            Self::NoInteractions { .. } => {
-                Some("name other kinds under `[interactions] kinds` in `lookalike.toml`, or map a column to `item`".into())
+            Self::NoInteractions { .. } => Some(
+                "name other kinds under `[interactions] kinds` in `lookalike.toml`, or map a column to `item`".into(),
+            ),
+            Self::EmptyPart { .. } => {
+                Some("move `test_from` or change `validation_days` under `[interactions] split`".into())
             }
-            Self::EmptyPart { .. } => Some("move `test_from` or change `validation_days` under `[interactions] split`".into()),
             Self::Weight { .. } => Some("leave such lines out: only what happened counts as a signal".into()),
             Self::Vocab(_) | Self::Read { .. } => None,
         }

@@ -98,10 +98,9 @@ impl RankingSum {
         }
     }
 
-    /// The means; all zero if no user was added. Rounded to 12 decimals, so that they pass through text unchanged.
+    /// The means; all zero if no user was added.
     pub fn mean(&self) -> RankingMean {
-        let round = |figure: f64| (figure * 1e12).round() / 1e12;
-        let mean = |sum: f64| round(sum / self.users.max(1) as f64);
+        let mean = |sum: f64| sum / self.users.max(1) as f64;
         let shown = self.shown.iter().filter(|&&shown| shown).count();
         RankingMean {
             users: self.users,
@@ -110,7 +109,7 @@ impl RankingSum {
             ndcg_10: mean(self.sum.ndcg_10),
             ndcg_20: mean(self.sum.ndcg_20),
             map_10: mean(self.sum.map_10),
-            coverage_10: round(shown as f64 / self.shown.len().max(1) as f64),
+            coverage_10: shown as f64 / self.shown.len().max(1) as f64,
         }
     }
 }

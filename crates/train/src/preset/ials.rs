@@ -1,0 +1,52 @@
+//! Knobs of implicit ALS.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Check, PresetError};
+
+/// Knobs of implicit ALS, as in Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks"
+/// (RecSys 2022).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ials {
+    /// Weight α0 of every user-item pair, seen or not.
+    pub alpha0: f32,
+    /// Strength λ of the regularisation.
+    pub reg: f32,
+    /// How much of it grows with a row's frequency: λ·(n + α0·N)^ν.
+    pub nu: f32,
+    /// The weight of a seen pair, from the summed weight of its events.
+    pub confidence: Confidence,
+}
+
+/// How the summed weight n of a pair's events becomes its weight in the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confidence {
+    /// 1, however often it happened.
+    One,
+    /// ln(1 + n) / ln 2, which is 1 for a single event.
+    Log,
+    /// n itself.
+    Linear,
+}
+
+impl Confidence {
+    /// The weight in the loss for a summed weight of events.
+    pub fn weigh(self, n: f32) -> f32 {
+        match self {
+            Self::One => 1.0,
+            Self::Log => (1.0 + n).log2(),
+            Self::Linear => n,
+        }
+    }
+}
+
+impl Ials {
+    pub(super) const KEYS: &[&str] = &["alpha0", "reg", "nu", "confidence"];
+
+    pub(super) fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
+        check.positive("alpha0", self.alpha0)?;
+        check.positive("reg", self.reg)?;
+        check.that((0.0..=2.0).contains(&self.nu), "nu", self.nu, "from 0 to 2")
+    }
+}

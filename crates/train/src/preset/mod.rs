@@ -1,0 +1,190 @@
+//! Model presets: small TOML files that say how a model is trained. Read in two stages: what was typed, then a
+//! checked [`Preset`] whose numbers make sense.
+
+mod error;
+mod ials;
+mod two_tower;
+
+use std::fmt::Display;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::PresetError;
+pub use ials::{Confidence, Ials};
+pub use two_tower::TwoTower;
+
+/// The presets that come with the program, by name.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("ials", include_str!("../../../../models/ials.toml")),
+    ("two-tower", include_str!("../../../../models/two-tower.toml")),
+];
+
+/// How one model is trained.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Preset {
+    /// The preset's name: a built-in name or the stem of its file.
+    pub name: String,
+    /// When to use it, in a sentence.
+    pub when: String,
+    /// Numbers per embedding.
+    pub dim: usize,
+    /// Most passes over the data.
+    pub epochs: u32,
+    /// Passes without a better validation figure after which training stops.
+    pub patience: u32,
+    /// What only this kind of model has.
+    #[serde(flatten)]
+    pub knobs: Knobs,
+}
+
+/// The knobs of each kind of model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Knobs {
+    /// Implicit alternating least squares.
+    Ials(Ials),
+    /// Two towers trained by in-batch softmax.
+    TwoTower(TwoTower),
+}
+
+impl Preset {
+    /// The built-in preset of this name, or the preset in this file if the name ends in `.toml`.
+    pub fn load(name: &str) -> Result<Self, PresetError> {
+        if let Some((name, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
+            return Self::parse(name, &format!("models/{name}.toml"), text);
+        }
+        if !name.ends_with(".toml") {
+            let known = BUILT_IN.map(|(name, _)| format!("`{name}`")).join(", ");
+            return Err(PresetError::Unknown { name: name.to_owned(), known });
+        }
+        let path = Path::new(name);
+        let text =
+            std::fs::read_to_string(path).map_err(|source| PresetError::Read { path: path.to_owned(), source })?;
+        let stem = path.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy().into_owned());
+        Self::parse(&stem, name, &text)
+    }
+
+    /// Every built-in preset.
+    pub fn built_in() -> impl Iterator<Item = Result<Self, PresetError>> {
+        BUILT_IN.iter().map(|(name, _)| Self::load(name))
+    }
+
+    fn parse(name: &str, file: &str, text: &str) -> Result<Self, PresetError> {
+        let at = |span: Option<std::ops::Range<usize>>| 1 + text[..span.map_or(0, |s| s.start)].matches('\n').count();
+        let parse = |error: toml::de::Error| PresetError::Parse {
+            file: file.to_owned(),
+            line: at(error.span()),
+            message: error.message().trim_end_matches('.').to_owned(),
+        };
+        let table: toml::Table = toml::from_str(text).map_err(parse)?;
+        let own = table.get("kind").and_then(toml::Value::as_str).map_or(&[] as &[_], Knobs::keys);
+        let known: Vec<&str> = ["kind", "when", "dim", "epochs", "patience"].iter().chain(own).copied().collect();
+        if let (false, Some(key)) = (own.is_empty(), table.keys().find(|key| !known.contains(&key.as_str()))) {
+            let line = 1 + text.lines().position(|line| line.trim_start().starts_with(key.as_str())).unwrap_or(0);
+            let nearest = known.iter().max_by(|a, b| strsim::jaro(a, key).total_cmp(&strsim::jaro(b, key)));
+            let nearest = nearest.map(|&nearest| nearest.to_owned());
+            return Err(PresetError::Key { file: file.to_owned(), line, key: key.clone(), nearest });
+        }
+        let Common { when, dim, epochs, patience } = toml::from_str(text).map_err(parse)?;
+        let knobs: Knobs = toml::from_str(text).map_err(parse)?;
+        let check = Check { file };
+        check.that((1..=1024).contains(&dim), "dim", dim, "from 1 to 1024")?;
+        check.that(epochs >= 1, "epochs", epochs, "at least 1")?;
+        check.that(patience >= 1, "patience", patience, "at least 1")?;
+        knobs.check(&check)?;
+        Ok(Self { name: name.to_owned(), when, dim, epochs, patience, knobs })
+    }
+}
+
+/// What every kind of model has.
+#[derive(Deserialize)]
+struct Common {
+    when: String,
+    dim: usize,
+    epochs: u32,
+    patience: u32,
+}
+
+impl Knobs {
+    /// The keys of a kind; none for a kind that does not exist.
+    fn keys(kind: &str) -> &'static [&'static str] {
+        match kind {
+            "ials" => Ials::KEYS,
+            "two-tower" => TwoTower::KEYS,
+            _ => &[],
+        }
+    }
+
+    fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
+        match self {
+            Self::Ials(knobs) => knobs.check(check),
+            Self::TwoTower(knobs) => knobs.check(check),
+        }
+    }
+}
+
+/// Checks the numbers of one preset file.
+struct Check<'a> {
+    file: &'a str,
+}
+
+impl Check<'_> {
+    fn that(&self, ok: bool, key: &'static str, value: impl Display, allowed: &'static str) -> Result<(), PresetError> {
+        match ok {
+            true => Ok(()),
+            false => Err(PresetError::Value { file: self.file.to_owned(), key, value: value.to_string(), allowed }),
+        }
+    }
+
+    fn positive(&self, key: &'static str, value: f32) -> Result<(), PresetError> {
+        self.that(value > 0.0 && value.is_finite(), key, value, "a finite number above 0")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn error(change: (&str, &str)) -> String {
+        let text = BUILT_IN[0].1.replace(change.0, change.1);
+        let error = Preset::parse("ials", "mine.toml", &text).unwrap_err();
+        format!("{error}; {}", error.hint().unwrap_or_default())
+    }
+
+    #[test]
+    fn built_in_presets_are_valid() {
+        assert_eq!(Preset::built_in().map(|preset| preset.unwrap().name).collect::<Vec<_>>(), ["ials", "two-tower"]);
+    }
+
+    #[test]
+    fn the_keys_of_a_kind_are_its_knobs() {
+        for preset in Preset::built_in().map(Result::unwrap) {
+            let toml::Value::Table(mut knobs) = toml::Value::try_from(&preset.knobs).unwrap() else { unreachable!() };
+            let kind = knobs.remove("kind").unwrap();
+            let mut keys = Knobs::keys(kind.as_str().unwrap()).to_vec();
+            keys.sort_unstable();
+            assert_eq!(knobs.keys().collect::<Vec<_>>(), keys);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_line_and_the_nearest() {
+        assert_eq!(error(("alpha0", "alpha")), "`mine.toml`, line 8: unknown key `alpha`; did you mean `alpha0`?");
+    }
+
+    #[test]
+    fn wrong_types_values_and_missing_keys_name_the_key() {
+        assert!(error(("dim = 96", "dim = \"big\"")).starts_with("`mine.toml`, line "));
+        assert!(error(("reg = 0.01", "reg = nan")).contains("`reg` is NaN"));
+        assert!(error(("dim = 96", "dim = 0")).contains("`dim` is 0, it must be from 1 to 1024"));
+        assert!(error(("nu = 1.0", "")).contains("nu"));
+    }
+
+    #[test]
+    fn an_unknown_model_lists_those_there_are() {
+        let error = Preset::load("deepfm").unwrap_err().to_string();
+        assert_eq!(error, "there is no model `deepfm`; there are `ials`, `two-tower`");
+    }
+}

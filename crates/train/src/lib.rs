@@ -7,6 +7,7 @@ mod bags;
 mod baseline;
 pub mod device;
 mod fit;
+mod gemm;
 pub mod gpu;
 mod host_table;
 mod ials;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::{Device, DeviceError};
 use crate::ials::IalsModel;
 use crate::preset::{Knobs, Preset};
+use crate::softmax::SoftmaxModel;
 use crate::two_tower::TwoTowerModel;
 
 /// The two passes over a data set.
@@ -214,6 +215,7 @@ fn make<'a>(
 ) -> Result<Box<dyn Model + 'a>, FitError> {
     Ok(match &preset.knobs {
         Knobs::Ials(knobs) => Box::new(IalsModel::new(train, preset.dim, knobs, device, seed)?),
+        Knobs::SoftmaxMf(knobs) => Box::new(SoftmaxModel::new(train, preset.dim, knobs, device, seed)?),
         Knobs::TwoTower(knobs) => Box::new(TwoTowerModel::new(data, train, preset.dim, knobs, device, seed)?),
     })
 }

@@ -3,6 +3,7 @@
 
 mod error;
 mod ials;
+mod softmax_mf;
 mod two_tower;
 
 use std::fmt::Display;
@@ -12,11 +13,13 @@ use serde::{Deserialize, Serialize};
 
 pub use error::PresetError;
 pub use ials::{Confidence, Ials};
+pub use softmax_mf::{Draw, Loss, Optimizer, SoftmaxMf};
 pub use two_tower::TwoTower;
 
 /// The presets that come with the program, by name.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 3] = [
     ("ials", include_str!("../../../../models/ials.toml")),
+    ("softmax-mf", include_str!("../../../../models/softmax-mf.toml")),
     ("two-tower", include_str!("../../../../models/two-tower.toml")),
 ];
 
@@ -44,6 +47,8 @@ pub struct Preset {
 pub enum Knobs {
     /// Implicit alternating least squares.
     Ials(Ials),
+    /// Matrix factorization with cosine scores and a softmax loss.
+    SoftmaxMf(SoftmaxMf),
     /// Two towers trained by in-batch softmax.
     TwoTower(TwoTower),
 }
@@ -111,6 +116,7 @@ impl Knobs {
     fn keys(kind: &str) -> &'static [&'static str] {
         match kind {
             "ials" => Ials::KEYS,
+            "softmax-mf" => SoftmaxMf::KEYS,
             "two-tower" => TwoTower::KEYS,
             _ => &[],
         }
@@ -119,6 +125,7 @@ impl Knobs {
     fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
         match self {
             Self::Ials(knobs) => knobs.check(check),
+            Self::SoftmaxMf(knobs) => knobs.check(check),
             Self::TwoTower(knobs) => knobs.check(check),
         }
     }
@@ -155,7 +162,10 @@ mod tests {
 
     #[test]
     fn built_in_presets_are_valid() {
-        assert_eq!(Preset::built_in().map(|preset| preset.unwrap().name).collect::<Vec<_>>(), ["ials", "two-tower"]);
+        assert_eq!(
+            Preset::built_in().map(|preset| preset.unwrap().name).collect::<Vec<_>>(),
+            ["ials", "softmax-mf", "two-tower"]
+        );
     }
 
     #[test]
@@ -185,6 +195,6 @@ mod tests {
     #[test]
     fn an_unknown_model_lists_those_there_are() {
         let error = Preset::load("deepfm").unwrap_err().to_string();
-        assert_eq!(error, "there is no model `deepfm`; there are `ials`, `two-tower`");
+        assert_eq!(error, "there is no model `deepfm`; there are `ials`, `softmax-mf`, `two-tower`");
     }
 }

@@ -1,0 +1,131 @@
+//! Matrix factorization with cosine scores and a softmax loss.
+
+mod host;
+mod rows;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use lookalike_bundle::{Data, ItemRow, Matrix, Tensor, Tensors, UserRow};
+use lookalike_dataset::{Csr, stream_seed};
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use crate::device::Device;
+use crate::fit::{FitError, Model};
+use crate::preset::{Optimizer, SoftmaxMf as Knobs};
+use host::Host;
+use rows::{Pace, Rows};
+use step::Steps;
+
+/// Standard deviation of a number at the start, in step sizes: the first steps then turn an embedding by about as much
+/// as it is long, and each later step by less, since steps at right angles to an embedding make it longer.
+const START: [f32; 2] = [5.0, 1.0];
+/// A user is learned from once an epoch, an item in many steps, so users take longer steps and remember fewer.
+const USER_LR: f32 = 10.0;
+const USER_BETA: [f32; 2] = [0.5, 0.99];
+const ITEM_BETA: [f32; 2] = [0.9, 0.999];
+
+/// Softmax matrix factorization in training.
+pub(crate) struct SoftmaxModel<'a> {
+    knobs: Knobs,
+    steps: Steps<'a>,
+    engine: Host,
+}
+
+impl<'a> SoftmaxModel<'a> {
+    pub(crate) fn new(
+        train: &'a Csr<UserRow, ItemRow>,
+        dim: usize,
+        knobs: &Knobs,
+        _device: &'a Device,
+        seed: u64,
+    ) -> Result<Self, FitError> {
+        Ok(Self::on_host(train, dim, knobs, seed))
+    }
+
+    fn on_host(train: &'a Csr<UserRow, ItemRow>, dim: usize, knobs: &Knobs, seed: u64) -> Self {
+        let spread = knobs.lr * START[usize::from(knobs.optimizer == Optimizer::Adagrad)];
+        let start = |rows: usize, stream| {
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream_seed(seed, stream, 0));
+            let bound = spread * 3.0f32.sqrt();
+            let mut matrix = Matrix::zeros(rows, dim);
+            matrix.data_mut().fill_with(|| (rng.random::<f32>() * 2.0 - 1.0) * bound);
+            matrix
+        };
+        let (users, items) = (start(train.n_rows(), 1), start(train.n_cols(), 2));
+        let steps = Steps::new(train, dim, knobs, seed);
+        Self { engine: Host::new(&users, &items, knobs), knobs: knobs.clone(), steps }
+    }
+
+    fn paces(&self) -> [Pace; 2] {
+        let Knobs { optimizer, lr, l2, .. } = self.knobs;
+        let user_lr = if optimizer == Optimizer::Adam { lr * USER_LR } else { lr };
+        [Pace { optimizer, lr: user_lr, l2, beta: USER_BETA }, Pace { optimizer, lr, l2, beta: ITEM_BETA }]
+    }
+}
+
+impl Model for SoftmaxModel<'_> {
+    fn epoch(
+        &mut self,
+        epoch: u32,
+        tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>,
+    ) -> Result<Option<f64>, FitError> {
+        let batches = self.steps.epoch(epoch);
+        let (total, first) = (batches.len() as u64, u64::from(epoch) << 32);
+        let paces = self.paces();
+        let (mut loss, mut weight) = (0.0, 0.0);
+        let mut next = None;
+        let mut batches = batches.into_iter();
+        for number in 0..total {
+            let step = next.take().or_else(|| batches.next().map(|users| self.steps.step(users, first + number)));
+            let Some(step) = step else { break };
+            // One thread draws the next step while the others compute this one.
+            let (steps, engine, knobs) = (&mut self.steps, &mut self.engine, &self.knobs);
+            let (drawn, (step_loss, step_weight)) = rayon::join(
+                || batches.next().map(|users| steps.step(users, first + number + 1)),
+                || engine.step(&step, knobs, paces),
+            );
+            next = drawn;
+            loss += step_loss;
+            weight += step_weight;
+            if !loss.is_finite() {
+                let what = format!("the loss of step {} is {step_loss}", number + 1);
+                return Err(FitError::Diverged { epoch, what, hint: "lower `lr`, or raise `tau`" });
+            }
+            tick(number + 1, total)?;
+        }
+        Ok((weight > 0.0).then(|| loss / weight))
+    }
+
+    fn embeddings(&mut self) -> Result<(Matrix, Matrix), FitError> {
+        Ok((self.engine.users.units(), self.engine.items.units()))
+    }
+
+    fn state(&mut self) -> Result<Tensors, FitError> {
+        let mut state = Tensors::new();
+        for (name, rows) in [("user", &self.engine.users), ("item", &self.engine.items)] {
+            let (data, memory) = rows.parts();
+            state.insert(name.into(), Tensor::f32s(data.to_vec()));
+            state.insert(format!("{name}.memory"), Tensor::f32s(memory.to_vec()));
+        }
+        Ok(state)
+    }
+
+    fn restore(&mut self, mut state: Tensors) -> Result<(), String> {
+        let mut take = |name: &str| match state.remove(name).map(|tensor| tensor.data) {
+            Some(Data::F32(data)) => Ok(data),
+            _ => Err(name.to_owned()),
+        };
+        let mut restore = |name: &str, rows: &mut Rows| {
+            let (data, memory) = (take(name)?, take(&format!("{name}.memory"))?);
+            rows.restore(data, memory).ok_or(name.to_owned())
+        };
+        restore("user", &mut self.engine.users)?;
+        restore("item", &mut self.engine.items)
+    }
+
+    fn weights(&mut self) -> Result<Tensors, FitError> {
+        Ok(Tensors::new())
+    }
+}

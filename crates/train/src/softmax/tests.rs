@@ -1,0 +1,245 @@
+#![allow(clippy::unwrap_used)]
+use lookalike_bundle::Row;
+use lookalike_dataset::Pair;
+use proptest::prelude::*;
+
+use super::*;
+use crate::preset::{Confidence, Draw, Loss};
+use step::Step;
+
+fn knobs(loss: Loss, optimizer: Optimizer) -> Knobs {
+    Knobs {
+        loss,
+        tau: 0.3,
+        negative_weight: 1.3,
+        margin: 0.1,
+        negatives: 9,
+        draw: Draw::Uniform,
+        confidence: Confidence::Linear,
+        batch: 20,
+        lr: 0.01,
+        l2: 0.003,
+        dropout: 0.2,
+        optimizer,
+    }
+}
+
+fn random(users: usize, items: usize, pairs: usize, seed: u64) -> Csr<UserRow, ItemRow> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut pair = || Pair {
+        row: UserRow::new(rng.random_range(0..users as u32)),
+        col: ItemRow::new(rng.random_range(0..items as u32)),
+        weight: rng.random_range(1..4) as f32,
+    };
+    Csr::from_pairs(users, items, &(0..pairs).map(|_| pair()).collect::<Vec<_>>())
+}
+
+fn table(rows: usize, dim: usize, seed: u64) -> Matrix {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    Matrix::from_vec(rows, dim, (0..rows * dim).map(|_| rng.random_range(-1.0..1.0)).collect()).unwrap()
+}
+
+/// The loss as it stands at the top of `host.rs`, in `f64`, of tables of raw embeddings.
+fn slow(train: &Csr<UserRow, ItemRow>, step: &Step, knobs: &Knobs, users: &[f64], items: &[f64], dim: usize) -> f64 {
+    let unit = |table: &[f64], row: u32| -> Vec<f64> {
+        let row = &table[row as usize * dim..][..dim];
+        let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        row.iter().map(|x| x / length).collect()
+    };
+    let (tau, share, margin) = (f64::from(knobs.tau), f64::from(knobs.negative_weight), f64::from(knobs.margin));
+    let (mut loss, mut all) = (0.0, 0.0);
+    for (row, &user) in step.users.iter().enumerate() {
+        let mut u = unit(users, user);
+        if !step.keep.is_empty() {
+            u.iter_mut().zip(&step.keep[row * dim..]).for_each(|(x, keep)| *x *= f64::from(*keep));
+        }
+        let cosine = |item: u32| -> f64 { unit(items, item).iter().zip(&u).map(|(a, b)| a * b).sum() };
+        let had = train.cols(UserRow::new(user));
+        let own: Vec<(f64, f64)> = had
+            .iter()
+            .zip(train.weights(UserRow::new(user)))
+            .map(|(&item, &n)| (f64::from(knobs.confidence.weigh(n)), cosine(item)))
+            .collect();
+        let weight: f64 = own.iter().map(|(w, _)| w).sum();
+        let others: Vec<(f64, f64)> = step
+            .pool
+            .iter()
+            .enumerate()
+            .map(|(place, &slot)| {
+                (step.items[slot as usize], step.log_weights.get(place).map_or(0.0, |&w| f64::from(w)))
+            })
+            .filter(|(item, _)| !had.contains(item))
+            .map(|(item, log_weight)| (cosine(item), log_weight))
+            .collect();
+        let log_sum = || others.iter().map(|(s, w)| (s / tau + w).exp()).sum::<f64>().ln();
+        loss += match knobs.loss {
+            Loss::Sl => own.iter().map(|(w, s)| -w * s / tau).sum::<f64>() + weight * share * log_sum(),
+            Loss::Bsl => {
+                let mean = own.iter().map(|(w, s)| w * (s / (tau * share)).exp()).sum::<f64>() / weight;
+                -weight * mean.ln() + weight * log_sum()
+            }
+            Loss::Ccl => {
+                let push: f64 = others.iter().map(|(s, _)| (s - margin).max(0.0)).sum();
+                own.iter().map(|(w, s)| w * (1.0 - s)).sum::<f64>() + weight * share * push / step.pool.len() as f64
+            }
+        };
+        all += weight;
+    }
+    loss / all
+}
+
+/// Steps with Adagrad from zero memory move a row by `lr · g / √(mean g²)`: its direction is that of the gradient.
+fn check(loss: Loss, draw: Draw, negatives: usize, dropout: f32, seed: u64) {
+    let (n_users, n_items, dim) = (13, 31, 5);
+    let knobs = Knobs { draw, negatives, dropout, l2: 0.0, ..knobs(loss, Optimizer::Adagrad) };
+    let train = random(n_users, n_items, 60, seed);
+    let (users, items) = (table(n_users, dim, seed ^ 1), table(n_items, dim, seed ^ 2));
+    let mut steps = Steps::new(&train, dim, &knobs, seed);
+    let batch = steps.epoch(1).swap_remove(0);
+    let step = steps.step(batch, 7);
+    let mut host = Host::new(&users, &items, &knobs);
+    let pace = Pace { optimizer: Optimizer::Adagrad, lr: 1.0, l2: 0.0, beta: USER_BETA };
+    let (got, weight) = host.step(&step, &knobs, [pace, pace]);
+
+    let wide = |table: &Matrix| table.data().iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+    let (mut users64, mut items64) = (wide(&users), wide(&items));
+    let want = slow(&train, &step, &knobs, &users64, &items64, dim);
+    assert!((got / weight - want).abs() < 1e-5 * want.abs().max(1.0), "loss {} is not {want}", got / weight);
+
+    const TINY: f64 = 1e-5;
+    for side in 0..2 {
+        let (start, now) = match side {
+            0 => (&users, host.users.parts()),
+            _ => (&items, host.items.parts()),
+        };
+        for row in 0..start.rows() {
+            let gradient: Vec<f64> = (0..dim)
+                .map(|j| {
+                    let mut at = |shift: f64| {
+                        let table = if side == 0 { &mut users64 } else { &mut items64 };
+                        table[row * dim + j] += shift;
+                        let loss = slow(&train, &step, &knobs, &users64, &items64, dim);
+                        let table = if side == 0 { &mut users64 } else { &mut items64 };
+                        table[row * dim + j] -= shift;
+                        loss
+                    };
+                    (at(TINY) - at(-TINY)) / (2.0 * TINY)
+                })
+                .collect();
+            let mean = gradient.iter().map(|g| g * g).sum::<f64>() / dim as f64;
+            for j in 0..dim {
+                let moved = f64::from(start.row(row)[j]) - f64::from(now.0[row * dim + j]);
+                // What the step moved, times the root it was divided by, is the gradient.
+                let got = moved * f64::from(now.1[row]).sqrt();
+                assert!((got - gradient[j]).abs() < 3e-5, "side {side}, row {row}: {got} is not {}", gradient[j]);
+                assert!((f64::from(now.1[row]) - mean).abs() < 1e-4);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn a_step_follows_the_gradient_of_the_loss(
+        loss in prop::sample::select(vec![Loss::Sl, Loss::Bsl, Loss::Ccl]),
+        draw in prop::sample::select(vec![Draw::Uniform, Draw::Popularity]),
+        negatives in prop::sample::select(vec![0usize, 1, 9, 30]),
+        dropout in prop::sample::select(vec![0.0f32, 0.3]),
+        seed: u64,
+    ) {
+        check(loss, draw, negatives, dropout, seed);
+    }
+
+    #[test]
+    fn an_epoch_visits_every_pair_once(
+        users in 1usize..20, items in 1usize..40, pairs in 1usize..120, batch in 1usize..50, negatives in 0usize..50, seed: u64,
+    ) {
+        let train = random(users, items, pairs, seed);
+        for draw in [Draw::Uniform, Draw::Popularity] {
+            let knobs = Knobs { batch, negatives, draw, ..knobs(Loss::Sl, Optimizer::Adam) };
+            let mut steps = Steps::new(&train, 3, &knobs, seed);
+            let mut seen = Vec::new();
+            for (number, batch) in steps.epoch(2).into_iter().enumerate() {
+                let step = steps.step(batch, number as u64);
+                prop_assert!(step.items.is_sorted_by(|a, b| a < b) && step.pool.is_sorted_by(|a, b| a < b));
+                if draw == Draw::Uniform {
+                    prop_assert_eq!(step.pool.len(), if negatives == 0 { items } else { negatives.min(items) });
+                }
+                for (row, &user) in step.users.iter().enumerate() {
+                    for pair in step.pairs_of(row) {
+                        prop_assert_eq!(step.rows()[pair] as usize, row);
+                        seen.push((user, step.items[step.slots()[pair] as usize], step.weights()[pair]));
+                    }
+                }
+                for slot in 0..step.items.len() {
+                    prop_assert!(step.pairs_about(slot).iter().all(|&pair| step.slots()[pair as usize] as usize == slot));
+                    if let Some(place) = step.place(slot) {
+                        prop_assert_eq!(step.pool[place] as usize, slot);
+                    }
+                }
+            }
+            seen.sort_by(|a, b| a.partial_cmp(b).unwrap());
+            let all: Vec<_> = train.pairs().map(|p| (p.row.get(), p.col.get(), p.weight)).collect();
+            prop_assert_eq!(seen, all);
+        }
+    }
+}
+
+/// Two epochs on small data, as bytes.
+fn trained(loss: Loss, optimizer: Optimizer, threads: usize) -> (Vec<f32>, Vec<f32>) {
+    let train = random(300, 200, 3000, 3);
+    let knobs = Knobs { batch: 700, negatives: 64, lr: 0.05, ..knobs(loss, optimizer) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| {
+        let mut model = SoftmaxModel::on_host(&train, 17, &knobs, 5);
+        for epoch in 1..=2 {
+            model.epoch(epoch, &mut |_, _| Ok(())).unwrap();
+        }
+        let (users, items) = model.embeddings().unwrap();
+        (users.data().to_vec(), items.data().to_vec())
+    })
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for (loss, optimizer) in
+        [(Loss::Sl, Optimizer::Adam), (Loss::Bsl, Optimizer::Adagrad), (Loss::Ccl, Optimizer::Adam)]
+    {
+        assert!(trained(loss, optimizer, 1) == trained(loss, optimizer, 3));
+    }
+}
+
+#[test]
+fn planted_tastes_are_found() {
+    // Users and items of one of four kinds; users have items of their own kind.
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(9);
+    let pairs: Vec<_> = (0..400u32)
+        .flat_map(|user| {
+            let mut pair = || Pair {
+                row: UserRow::new(user),
+                col: ItemRow::new(rng.random_range(0..40) * 4 + user % 4),
+                weight: 1.0,
+            };
+            (0..8).map(|_| pair()).collect::<Vec<_>>()
+        })
+        .collect();
+    let train = Csr::from_pairs(400, 160, &pairs);
+    for optimizer in [Optimizer::Adam, Optimizer::Adagrad] {
+        let lr = if optimizer == Optimizer::Adam { 0.01 } else { 0.1 };
+        let knobs = Knobs { lr, l2: 0.0, batch: 300, negatives: 50, ..knobs(Loss::Sl, optimizer) };
+        let mut model = SoftmaxModel::on_host(&train, 8, &knobs, 5);
+        for epoch in 1..=15 {
+            model.epoch(epoch, &mut |_, _| Ok(())).unwrap();
+        }
+        let (users, items) = model.embeddings().unwrap();
+        let score =
+            |user: usize, item: usize| users.row(user).iter().zip(items.row(item)).map(|(a, b)| a * b).sum::<f32>();
+        let right = (0..400).filter(|&user| {
+            let best = (0..160).max_by(|&a, &b| score(user, a).total_cmp(&score(user, b))).unwrap();
+            best % 4 == user % 4
+        });
+        let right = right.count();
+        assert!(right > 390, "{optimizer:?}: {right} of 400");
+    }
+}

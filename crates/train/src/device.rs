@@ -57,11 +57,11 @@ pub enum DeviceError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// Vectors too long for the memory that the units of one cube share.
-    #[error("dimension {dim} is more than the {largest} that the device can solve for")]
-    Dimension {
-        /// The dimension asked for.
-        dim: usize,
+    /// More equations than fit into the memory that the units of one cube share, or none.
+    #[error("`block` is {block}, the device can solve for 1 to {largest} numbers together")]
+    Block {
+        /// The numbers to be solved together.
+        block: usize,
         /// The largest that fits.
         largest: usize,
     },
@@ -96,7 +96,7 @@ impl DeviceError {
                 None => "use `--device cpu`, or install a Vulkan driver for the GPU".to_owned(),
             }),
             Self::Refused { .. } | Self::TooLarge { .. } => Some("use `--device cpu`".to_owned()),
-            Self::Dimension { largest, .. } => Some(format!("set `dim` to at most {largest}, or use `--device cpu`")),
+            Self::Block { largest, .. } => Some(format!("set `block` to at most {largest}, or use `--device cpu`")),
             Self::NotFinite { .. } => Some("raise the regularisation or lower the learning rate".to_owned()),
             Self::Unknown { .. } | Self::Input { .. } | Self::Failed { .. } => None,
         }

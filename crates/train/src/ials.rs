@@ -6,11 +6,11 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::als::{Side, half_step, ridges};
+use crate::dense::NotPositive;
 use crate::device::{Device, DeviceError};
 use crate::fit::{FitError, Model};
 use crate::gpu::{GpuIals, Rows};
 use crate::preset::Ials as Knobs;
-use crate::solve::NotPositive;
 
 /// Standard deviation of a starting embedding's length (Rendle et al. 2022 start at 0.1 / √d per number).
 const START: f32 = 0.1;
@@ -40,7 +40,7 @@ enum Engine {
 /// Implicit ALS in training.
 pub(crate) struct IalsModel<'a> {
     device: &'a Device,
-    alpha0: f32,
+    knobs: Knobs,
     by_user: Interactions<UserRow, ItemRow>,
     by_item: Interactions<ItemRow, UserRow>,
     engine: Engine,
@@ -65,23 +65,26 @@ impl<'a> IalsModel<'a> {
         };
         let (users, items) = (start(weighed.n_rows(), 1), start(weighed.n_cols(), 2));
         let (by_user, by_item) = (Interactions::new(weighed, knobs), Interactions::new(turned, knobs));
-        let engine = open(device, knobs.alpha0, &by_user, &by_item, &users, &items)?;
-        Ok(Self { device, alpha0: knobs.alpha0, by_user, by_item, engine })
+        let engine = open(device, knobs, &by_user, &by_item, &users, &items)?;
+        Ok(Self { device, knobs: knobs.clone(), by_user, by_item, engine })
     }
 }
 
 fn open(
     device: &Device,
-    alpha0: f32,
+    knobs: &Knobs,
     by_user: &Interactions<UserRow, ItemRow>,
     by_item: &Interactions<ItemRow, UserRow>,
     users: &Matrix,
     items: &Matrix,
 ) -> Result<Engine, DeviceError> {
-    Ok(match device.is_gpu() {
-        true => Engine::Gpu(Box::new(GpuIals::new(device, by_user.rows(), by_item.rows(), alpha0, (users, items))?)),
-        false => Engine::Host { users: Side::new(users), items: Side::new(items) },
-    })
+    if device.is_gpu() {
+        let (alpha0, block) = (knobs.alpha0, knobs.block);
+        let gpu = GpuIals::new(device, by_user.rows(), by_item.rows(), alpha0, block, (users, items))?;
+        return Ok(Engine::Gpu(Box::new(gpu)));
+    }
+    let block = knobs.host_block(users.cols());
+    Ok(Engine::Host { users: Side::new(users, block), items: Side::new(items, block) })
 }
 
 impl Model for IalsModel<'_> {
@@ -92,7 +95,7 @@ impl Model for IalsModel<'_> {
     ) -> Result<Option<f64>, FitError> {
         let diverged = |NotPositive| FitError::Diverged {
             epoch,
-            what: "a row's equations have no positive pivot".into(),
+            what: "a row's equations cannot be solved in single precision".into(),
             hint: "raise `reg` or `alpha0`",
         };
         match &mut self.engine {
@@ -104,9 +107,10 @@ impl Model for IalsModel<'_> {
                 ials.sync()?;
             }
             Engine::Host { users, items } => {
-                half_step(users, items, &self.by_user.matrix, &self.by_user.ridges, self.alpha0).map_err(diverged)?;
+                let alpha0 = self.knobs.alpha0;
+                half_step(users, items, &self.by_user.matrix, &self.by_user.ridges, alpha0).map_err(diverged)?;
                 tick(1, 2)?;
-                half_step(items, users, &self.by_item.matrix, &self.by_item.ridges, self.alpha0).map_err(diverged)?;
+                half_step(items, users, &self.by_item.matrix, &self.by_item.ridges, alpha0).map_err(diverged)?;
             }
         }
         tick(2, 2)?;
@@ -133,7 +137,7 @@ impl Model for IalsModel<'_> {
             matrix.filter(fits).ok_or(name.to_owned())
         };
         let (users, items) = (take("user", now_users)?, take("item", now_items)?);
-        let engine = open(self.device, self.alpha0, &self.by_user, &self.by_item, &users, &items);
+        let engine = open(self.device, &self.knobs, &self.by_user, &self.by_item, &users, &items);
         self.engine = engine.map_err(|error| error.to_string())?;
         Ok(())
     }

@@ -5,7 +5,9 @@
 mod als;
 mod bags;
 mod baseline;
+mod dense;
 pub mod device;
+mod eigen;
 mod fit;
 mod gemm;
 pub mod gpu;

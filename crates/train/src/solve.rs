@@ -1,266 +1,234 @@
-//! Ridge systems of one row, vectorised: `(B + Σ w·v·vᵀ) x = Σ w·v` by Cholesky decomposition.
+//! One row of implicit ALS in one block of numbers, solved exactly in whichever of two ways takes less.
 //!
-//! Instructions are chosen at run time (pulp), so a build for the plain instruction set still uses AVX2 or NEON.
-//! Matrices are kept as upper triangles in rows padded to whole registers; lanes below the diagonal hold numbers
-//! that no result depends on.
+//! The row minimises `Σ w·(1 − p − v·δ)² + …` over the change δ of its numbers in the block, where p is what its present
+//! numbers predict of an entry. In the eigenbasis of the Gram matrix (see `als.rs`) the equations are
+//! `(Λ + Σ w·v·vᵀ) δ = Σ w·(1 − p)·v + h` with a diagonal Λ. With the rows c = √w·Λ^-½·v of C, t = √w·(1 − p),
+//! q = Λ^-½·h and δ = Λ^-½·z they become `(I + CᵀC) z = Cᵀt + q`, a system as large as the block, or
+//! `z = Cᵀy + q` with `(I + CCᵀ) y = t − C·q`, a system as large as the row has entries (Woodbury's identity). All
+//! eigenvalues of both are at least 1, so that single precision suffices.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Simd;
 
-/// Rows are padded to this many numbers: a multiple of every register width in use.
-const PAD: usize = 16;
-/// Entries gathered before they are added to the matrix; keeps the gathered vectors in the first-level cache.
-const TILE: usize = 64;
-/// Matrix rows updated together, so that a gathered vector is loaded once for all of them.
-const BLOCK: usize = 4;
+use crate::dense::{NotPositive, Product, ROWS, add_scaled, dot, solve_positive, stride};
 
-/// Row length in memory for vectors of `dim` numbers.
-pub(crate) fn stride(dim: usize) -> usize {
-    dim.next_multiple_of(PAD)
+/// Entries gathered before they are added to the matrix; keeps the gathered vectors in the nearer caches.
+const TILE: usize = 128;
+/// A ridge below this share of the Gram matrix's largest eigenvalue is beyond what single precision tells apart.
+const LEAST: f32 = 1e-8;
+
+/// A block of numbers in the eigenbasis of its Gram matrix.
+pub(crate) struct Block {
+    /// Where it begins in a row.
+    pub(crate) offset: usize,
+    /// Numbers in it.
+    pub(crate) width: usize,
+    /// The eigenvalues, padded with zeros.
+    pub(crate) values: Vec<f32>,
 }
 
-/// The system had no positive pivot: numbers overflowed or the regularisation is zero.
-#[derive(Debug)]
-pub(crate) struct NotPositive;
+/// What a row has to do with the other side.
+#[derive(Clone, Copy)]
+pub(crate) struct Entries<'a> {
+    /// Rows of the other side.
+    pub(crate) cols: &'a [u32],
+    pub(crate) weights: &'a [f32],
+    /// What the row's present numbers predict of each entry.
+    pub(crate) scores: &'a [f32],
+    /// All rows of the other side, and how far apart they are.
+    pub(crate) others: &'a [f32],
+    pub(crate) stride: usize,
+}
 
 /// Workspace for solving one row after the other.
 pub(crate) struct Solver {
-    arch: Arch,
-    dim: usize,
+    scale: Vec<f32>,
+    pull: Vec<f32>,
+    gathered: Vec<f32>,
+    turned: Vec<f32>,
+    targets: Vec<f32>,
     matrix: Vec<f32>,
     right: Vec<f32>,
     solution: Vec<f32>,
-    vectors: Vec<f32>,
-    scaled: Vec<f32>,
 }
 
 impl Solver {
-    pub(crate) fn new(dim: usize) -> Self {
-        let stride = stride(dim);
+    /// For blocks of up to `width` numbers.
+    pub(crate) fn new(width: usize) -> Self {
+        let stride = stride(width);
+        let zeros = |rows: usize| vec![0.0; rows * stride];
         Self {
-            arch: Arch::new(),
-            dim,
-            matrix: vec![0.0; dim.next_multiple_of(BLOCK) * stride],
-            right: vec![0.0; stride],
-            solution: vec![0.0; stride],
-            vectors: vec![0.0; TILE * stride],
-            scaled: vec![0.0; TILE * stride],
+            scale: zeros(1),
+            pull: zeros(1),
+            gathered: zeros(width.max(TILE)),
+            turned: zeros(stride),
+            targets: vec![0.0; width.max(TILE)],
+            matrix: zeros(width.next_multiple_of(ROWS)),
+            right: zeros(1),
+            solution: zeros(1),
         }
     }
 
-    /// Writes x of `(base + ridge·I + Σ w·v·vᵀ) x = Σ w·v` to `out` (length `stride`, padded with zeros).
-    /// `base` is `dim` rows of `stride`; `entries` are rows of `other` (rows of `stride`) with their weights.
-    pub(crate) fn solve(
+    /// Writes the change δ of the block's numbers to `out`, padded with zeros. `pull` is h, zero if there is none.
+    #[inline(always)]
+    pub(crate) fn solve<S: Simd>(
         &mut self,
-        base: &[f32],
+        simd: S,
+        block: &Block,
         ridge: f32,
-        other: &[f32],
-        entries: (&[u32], &[f32]),
+        entries: Entries<'_>,
+        pull: Option<&[f32]>,
         out: &mut [f32],
     ) -> Result<(), NotPositive> {
-        let arch = self.arch;
-        arch.dispatch(Solve { work: self, base, ridge, other, entries, out })
-    }
-
-    /// Adds `Σ v·vᵀ` over whole rows of `rows` (each of length `stride`) to `sum` (upper triangle).
-    pub(crate) fn gram(&mut self, rows: &[f32], sum: &mut [f32]) {
-        let arch = self.arch;
-        arch.dispatch(Gram { dim: self.dim, rows, sum, matrix: &mut self.matrix });
-    }
-}
-
-struct Gram<'a> {
-    dim: usize,
-    rows: &'a [f32],
-    sum: &'a mut [f32],
-    matrix: &'a mut [f32],
-}
-
-impl WithSimd for Gram<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let stride = stride(self.dim);
-        self.matrix.fill(0.0);
-        for tile in self.rows.chunks(TILE * stride) {
-            add_outer(simd, self.dim, self.matrix, tile, tile);
-        }
-        for (sum, add) in self.sum.iter_mut().zip(self.matrix.iter()) {
-            *sum += add;
-        }
-    }
-}
-
-struct Solve<'a> {
-    work: &'a mut Solver,
-    base: &'a [f32],
-    ridge: f32,
-    other: &'a [f32],
-    entries: (&'a [u32], &'a [f32]),
-    out: &'a mut [f32],
-}
-
-impl WithSimd for Solve<'_> {
-    type Output = Result<(), NotPositive>;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { work, base, ridge, other, entries: (cols, weights), out } = self;
-        let (dim, stride) = (work.dim, stride(work.dim));
-        work.matrix[..base.len()].copy_from_slice(base);
-        for diagonal in 0..dim {
-            work.matrix[diagonal * stride + diagonal] += ridge;
-        }
-        work.right.fill(0.0);
-        for (cols, weights) in cols.chunks(TILE).zip(weights.chunks(TILE)) {
-            let used = cols.len() * stride;
-            for (at, (&col, &weight)) in cols.iter().zip(weights).enumerate() {
-                let vector = &other[col as usize * stride..][..stride];
-                work.vectors[at * stride..][..stride].copy_from_slice(vector);
-                let scaled = &mut work.scaled[at * stride..][..stride];
-                for ((scaled, right), &number) in scaled.iter_mut().zip(&mut work.right).zip(vector) {
-                    *scaled = weight * number;
-                    *right += *scaled;
-                }
-            }
-            add_outer(simd, dim, &mut work.matrix, &work.scaled[..used], &work.vectors[..used]);
-        }
-        cholesky(simd, dim, &mut work.matrix)?;
-        substitute(simd, dim, &work.matrix, &mut work.right, &mut work.solution);
-        out.copy_from_slice(&work.solution);
-        Ok(())
-    }
-}
-
-/// `matrix += Σ_n left_n · right_nᵀ` on the upper triangle. `BLOCK` rows by two registers stay in registers while
-/// all vectors pass by.
-#[inline(always)]
-fn add_outer<S: Simd>(simd: S, dim: usize, matrix: &mut [f32], left: &[f32], right: &[f32]) {
-    let stride = stride(dim);
-    let lanes = stride / S::F32_LANES;
-    let (matrix, _) = S::as_mut_simd_f32s(matrix);
-    let (right, _) = S::as_simd_f32s(right);
-    for (block, rows) in matrix.chunks_exact_mut(BLOCK * lanes).enumerate() {
-        let first_row = block * BLOCK;
-        if first_row >= dim {
-            break;
-        }
-        let mut at = first_row / S::F32_LANES;
-        while at + 1 < lanes {
-            let mut sums = [[simd.splat_f32s(0.0); 2]; BLOCK];
-            for (row, sums) in sums.iter_mut().enumerate() {
-                *sums = [rows[row * lanes + at], rows[row * lanes + at + 1]];
-            }
-            for (left, right) in left.chunks_exact(stride).zip(right.chunks_exact(lanes)) {
-                let (low, high) = (right[at], right[at + 1]);
-                let left = &left[first_row..first_row + BLOCK];
-                for (sums, &left) in sums.iter_mut().zip(left) {
-                    let left = simd.splat_f32s(left);
-                    sums[0] = simd.mul_add_e_f32s(left, low, sums[0]);
-                    sums[1] = simd.mul_add_e_f32s(left, high, sums[1]);
-                }
-            }
-            for (row, sums) in sums.iter().enumerate() {
-                rows[row * lanes + at] = sums[0];
-                rows[row * lanes + at + 1] = sums[1];
-            }
-            at += 2;
-        }
-        if at < lanes {
-            for (left, right) in left.chunks_exact(stride).zip(right.chunks_exact(lanes)) {
-                for row in 0..BLOCK {
-                    let left = simd.splat_f32s(left[first_row + row]);
-                    rows[row * lanes + at] = simd.mul_add_e_f32s(left, right[at], rows[row * lanes + at]);
-                }
-            }
-        }
-    }
-}
-
-/// Replaces the upper triangle of A by U with UᵀU = A (right-looking; Golub and Van Loan, section 4.2).
-#[inline(always)]
-fn cholesky<S: Simd>(simd: S, dim: usize, matrix: &mut [f32]) -> Result<(), NotPositive> {
-    let stride = stride(dim);
-    let lanes = stride / S::F32_LANES;
-    for pivot in 0..dim {
-        let (done, below) = matrix.split_at_mut((pivot + 1) * stride);
-        let row = &mut done[pivot * stride..];
-        let diagonal = row[pivot];
-        if !(diagonal > 0.0 && diagonal.is_finite()) {
+        let used = stride(block.width);
+        let most = block.values.iter().fold(0.0f32, |most, &value| most.max(value));
+        if !(ridge > LEAST * most && ridge.is_finite()) {
             return Err(NotPositive);
         }
-        let scale = simd.splat_f32s(1.0 / diagonal.sqrt());
-        for number in &mut S::as_mut_simd_f32s(row).0[pivot / S::F32_LANES..] {
-            *number = simd.mul_f32s(*number, scale);
+        for (scale, &value) in self.scale[..used].iter_mut().zip(&block.values) {
+            *scale = 1.0 / (value + ridge).sqrt();
         }
-        let row = &*row;
-        let (row_lanes, _) = S::as_simd_f32s(row);
-        let (below, _) = S::as_mut_simd_f32s(below);
-        for (target, at) in below.chunks_exact_mut(lanes).zip(pivot + 1..dim) {
-            let factor = simd.splat_f32s(-row[at]);
-            let first = at / S::F32_LANES;
-            for (number, &above) in target[first..].iter_mut().zip(&row_lanes[first..]) {
-                *number = simd.mul_add_e_f32s(factor, above, *number);
+        match pull {
+            Some(pull) => {
+                for ((own, &pull), &scale) in self.pull[..used].iter_mut().zip(pull).zip(&self.scale) {
+                    *own = scale * pull;
+                }
+            }
+            None => self.pull[..used].fill(0.0),
+        }
+        match entries.cols.len() < block.width {
+            true => self.small(simd, block, entries, pull.is_some())?,
+            false => self.large(simd, block, entries)?,
+        }
+        for ((out, &number), &scale) in out.iter_mut().zip(&self.pull[..used]).zip(&self.scale) {
+            *out = scale * number;
+        }
+        Ok(())
+    }
+
+    /// A row with fewer entries than the block has numbers: leaves z in `pull`.
+    #[inline(always)]
+    fn small<S: Simd>(
+        &mut self,
+        simd: S,
+        block: &Block,
+        entries: Entries<'_>,
+        pulled: bool,
+    ) -> Result<(), NotPositive> {
+        let (used, count) = (stride(block.width), entries.cols.len());
+        let size = stride(count);
+        if count == 0 {
+            return Ok(());
+        }
+        self.gather(block, entries);
+        for (at, row) in self.gathered.chunks_exact(used).take(count).enumerate() {
+            let own = if pulled { dot(simd, row, &self.pull[..used]) } else { 0.0 };
+            self.right[at] = self.targets[at] - own;
+        }
+        let turned = &mut self.turned[..used * size];
+        for (from, columns) in (0..used).step_by(ROWS).zip(turned.chunks_exact_mut(ROWS * size)) {
+            for (at, row) in self.gathered.chunks_exact(used).take(count).enumerate() {
+                for (column, &number) in columns.chunks_exact_mut(size).zip(&row[from..from + ROWS]) {
+                    column[at] = number;
+                }
+            }
+            for column in columns.chunks_exact_mut(size) {
+                column[count..].fill(0.0);
+            }
+        }
+        let matrix = unit(&mut self.matrix, count);
+        gram(turned, size, block.width).add(simd, matrix, size, (count.next_multiple_of(ROWS), count));
+        let (right, solution) = (&mut self.right[..size], &mut self.solution[..size]);
+        solve_positive(simd, count, matrix, right, solution)?;
+        for (row, &factor) in self.gathered.chunks_exact(used).zip(&solution[..count]) {
+            add_scaled(simd, &mut self.pull[..used], factor, row);
+        }
+        Ok(())
+    }
+
+    /// A row with at least as many entries as the block has numbers: leaves z in `pull`.
+    #[inline(always)]
+    fn large<S: Simd>(&mut self, simd: S, block: &Block, entries: Entries<'_>) -> Result<(), NotPositive> {
+        let (width, used) = (block.width, stride(block.width));
+        unit(&mut self.matrix, width);
+        for first in (0..entries.cols.len()).step_by(TILE) {
+            let tile = first..entries.cols.len().min(first + TILE);
+            let part = Entries {
+                cols: &entries.cols[tile.clone()],
+                weights: &entries.weights[tile.clone()],
+                scores: &entries.scores[tile],
+                ..entries
+            };
+            self.gather(block, part);
+            let gathered = &self.gathered[..part.cols.len() * used];
+            for (row, &target) in gathered.chunks_exact(used).zip(&self.targets) {
+                add_scaled(simd, &mut self.pull[..used], target, row);
+            }
+            let rows = width.next_multiple_of(ROWS);
+            gram(gathered, used, part.cols.len()).add(simd, &mut self.matrix[..rows * used], used, (rows, width));
+        }
+        let solution = &mut self.solution[..used];
+        solve_positive(simd, width, &mut self.matrix, &mut self.pull[..used], solution)?;
+        self.pull[..used].copy_from_slice(solution);
+        Ok(())
+    }
+
+    /// Writes the rows c of the entries to `gathered` and their t to `targets`.
+    #[inline(always)]
+    fn gather(&mut self, block: &Block, entries: Entries<'_>) {
+        let used = stride(block.width);
+        let facts = entries.cols.iter().zip(entries.weights).zip(entries.scores);
+        let targets = self.gathered.chunks_exact_mut(used).zip(&mut self.targets);
+        for ((gathered, target), ((&col, &weight), &score)) in targets.zip(facts) {
+            let root = weight.sqrt();
+            *target = root * (1.0 - score);
+            let vector = &entries.others[col as usize * entries.stride + block.offset..][..used];
+            for ((gathered, &number), &scale) in gathered.iter_mut().zip(vector).zip(&self.scale) {
+                *gathered = root * scale * number;
             }
         }
     }
-    Ok(())
 }
 
-/// Solves UᵀU x = right. `right` is used up.
-#[inline(always)]
-fn substitute<S: Simd>(simd: S, dim: usize, upper: &[f32], right: &mut [f32], solution: &mut [f32]) {
+/// The first `dim` rows of a matrix, and what pads them, as those of the unit matrix.
+fn unit(matrix: &mut [f32], dim: usize) -> &mut [f32] {
     let stride = stride(dim);
-    solution.fill(0.0);
-    for at in 0..dim {
-        let row = &upper[at * stride..][..stride];
-        let value = right[at] / row[at];
-        solution[at] = value;
-        let first = at / S::F32_LANES;
-        let factor = simd.splat_f32s(-value);
-        let (row, right) = (S::as_simd_f32s(row).0, S::as_mut_simd_f32s(right).0);
-        for (number, &above) in right[first..].iter_mut().zip(&row[first..]) {
-            *number = simd.mul_add_e_f32s(factor, above, *number);
-        }
-    }
-    // `right` becomes the solution found so far: zero where nothing is known yet.
-    right.fill(0.0);
-    for at in (0..dim).rev() {
-        let row = &upper[at * stride..][..stride];
-        let first = at / S::F32_LANES;
-        let (row_lanes, known) = (S::as_simd_f32s(row).0, S::as_simd_f32s(right).0);
-        let mut sum = simd.splat_f32s(0.0);
-        for (&number, &known) in row_lanes[first..].iter().zip(&known[first..]) {
-            sum = simd.mul_add_e_f32s(number, known, sum);
-        }
-        let value = (solution[at] - simd.reduce_sum_f32s(sum)) / row[at];
-        solution[at] = value;
-        right[at] = value;
-    }
+    let matrix = &mut matrix[..dim.next_multiple_of(ROWS) * stride];
+    matrix.fill(0.0);
+    (0..dim).for_each(|at| matrix[at * stride + at] = 1.0);
+    matrix
+}
+
+/// The upper triangle of `Σ r·rᵀ` over rows of length `stride`.
+pub(crate) fn gram(rows: &[f32], stride: usize, terms: usize) -> Product<'_> {
+    Product { left: rows, steps: (1, stride), right: rows, right_stride: stride, terms, sign: 1.0, upper: Some(0) }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
+    use pulp::{Arch, WithSimd};
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
     use super::*;
 
-    /// The same system in `f64` by Gaussian elimination with pivoting.
-    fn slow(dim: usize, ridge: f64, vectors: &[Vec<f32>], weights: &[f32]) -> Vec<f64> {
-        let mut system = vec![vec![0.0; dim + 1]; dim];
-        for (row, line) in system.iter_mut().enumerate() {
-            line[row] += ridge;
-            for (vector, &weight) in vectors.iter().zip(weights) {
-                let scaled = f64::from(vector[row]) * f64::from(weight);
-                for col in 0..dim {
-                    line[col] += scaled * f64::from(vector[col]);
-                }
-                line[dim] += scaled;
-            }
+    struct Run<'a>(&'a Block, f32, Entries<'a>, Option<&'a [f32]>);
+
+    impl WithSimd for Run<'_> {
+        type Output = Result<Vec<f32>, NotPositive>;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+            let mut out = vec![0.0; stride(self.0.width)];
+            Solver::new(self.0.width).solve(simd, self.0, self.1, self.2, self.3, &mut out)?;
+            Ok(out)
         }
+    }
+
+    /// Solves `system`, rows with their right-hand side behind them, in `f64` by elimination with pivoting.
+    pub(crate) fn eliminate(mut system: Vec<Vec<f64>>) -> Vec<f64> {
+        let dim = system.len();
         for at in 0..dim {
             let best = (at..dim).max_by(|&a, &b| system[a][at].abs().total_cmp(&system[b][at].abs())).unwrap();
             system.swap(at, best);
@@ -273,55 +241,73 @@ mod tests {
         (0..dim).map(|at| system[at][dim] / system[at][at]).collect()
     }
 
-    fn check(dim: usize, entries: usize, seed: u64) {
+    /// The equations as they are written at the top of this file, with the block in the midst of longer rows.
+    fn check(width: usize, count: usize, pulled: bool, seed: u64) {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let stride = stride(dim);
-        let vectors: Vec<Vec<f32>> =
-            (0..entries).map(|_| (0..dim).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
-        let weights: Vec<f32> = (0..entries).map(|_| rng.random_range(0.1..3.0)).collect();
-        let mut other = vec![0.0; entries * stride];
-        for (row, vector) in vectors.iter().enumerate() {
-            other[row * stride..][..dim].copy_from_slice(vector);
+        let (used, offset) = (stride(width), 16);
+        let long = used + 2 * offset;
+        let mut others = vec![7.0f32; (count + 1) * long];
+        for row in others.chunks_exact_mut(long) {
+            row[offset..offset + used].fill(0.0);
+            row[offset..offset + width].fill_with(|| rng.random_range(-1.0..1.0));
         }
-        let cols: Vec<u32> = (0..entries as u32).collect();
-        let (mut out, base) = (vec![0.0; stride], vec![0.0; dim * stride]);
-        Solver::new(dim).solve(&base, 0.5, &other, (&cols, &weights), &mut out).unwrap();
-        let want = slow(dim, 0.5, &vectors, &weights);
-        for (got, want) in out.iter().zip(&want) {
-            assert!((f64::from(*got) - want).abs() < 2e-4, "dim {dim}, {entries} entries: {got} is not {want}");
+        let mut padded = |least: f32, count: usize| -> Vec<f32> {
+            let numbers = (0..count).map(|_| rng.random_range(least..3.0));
+            numbers.chain(std::iter::repeat(0.0)).take(used.max(count)).collect()
+        };
+        let (values, pull) = (padded(0.0, width), padded(-3.0, width));
+        let (weights, scores) = (padded(0.1, count), padded(-1.0, count));
+        let cols: Vec<u32> = (0..count as u32).rev().collect();
+        let block = Block { offset, width, values };
+        let entries = Entries {
+            cols: &cols,
+            weights: &weights[..count],
+            scores: &scores[..count],
+            others: &others,
+            stride: long,
+        };
+        let got = Arch::new().dispatch(Run(&block, 0.5, entries, pulled.then_some(&pull))).unwrap();
+
+        let mut system = vec![vec![0.0f64; width + 1]; width];
+        for (row, line) in system.iter_mut().enumerate() {
+            line[row] += f64::from(block.values[row]) + 0.5;
+            line[width] += if pulled { f64::from(pull[row]) } else { 0.0 };
+            for (at, &col) in cols.iter().enumerate() {
+                let v: Vec<f64> = others[col as usize * long + offset..][..width].iter().map(|&x| x.into()).collect();
+                let weighed = f64::from(weights[at]) * v[row];
+                line.iter_mut().zip(&v).for_each(|(number, v)| *number += weighed * v);
+                line[width] += weighed * (1.0 - f64::from(scores[at]));
+            }
         }
-        assert!(out[dim..].iter().all(|&pad| pad == 0.0));
+        for (got, want) in got.iter().zip(eliminate(system)) {
+            let near = (f64::from(*got) - want).abs() < 3e-4 * want.abs().max(1.0);
+            assert!(near, "{width} wide, {count} entries: {got} is not {want}");
+        }
+        assert!(got[width..].iter().all(|&pad| pad == 0.0));
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
+        #![proptest_config(ProptestConfig::with_cases(80))]
         #[test]
-        fn solves_like_gaussian_elimination(dim in 1usize..70, entries in 0usize..150, seed: u64) {
-            check(dim, entries, seed);
-        }
-
-        #[test]
-        fn gram_is_the_sum_of_outer_products(dim in 1usize..40, rows in 0usize..140, seed: u64) {
-            let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-            let stride = stride(dim);
-            let mut data = vec![0.0f32; rows * stride];
-            for row in data.chunks_exact_mut(stride) {
-                row[..dim].fill_with(|| rng.random_range(-1.0..1.0));
-            }
-            let mut sum = vec![0.0; dim * stride];
-            Solver::new(dim).gram(&data, &mut sum);
-            for i in 0..dim {
-                for j in i..dim {
-                    let want: f64 = data.chunks_exact(stride).map(|v| f64::from(v[i]) * f64::from(v[j])).sum();
-                    prop_assert!((f64::from(sum[i * stride + j]) - want).abs() < 1e-4);
-                }
-            }
+        fn solves_like_gaussian_elimination(width in 1usize..70, count in 0usize..150, pulled: bool, seed: u64) {
+            check(width, count, pulled, seed);
         }
     }
 
     #[test]
-    fn zero_regularisation_without_entries_is_refused() {
-        let mut out = vec![0.0; 16];
-        assert!(Solver::new(3).solve(&[0.0; 48], 0.0, &[], (&[], &[]), &mut out).is_err());
+    fn both_ways_meet_where_there_are_as_many_entries_as_numbers() {
+        for (width, count) in [(1, 1), (16, 15), (16, 16), (17, 300), (130, 129), (130, 130), (257, 40), (200, 500)] {
+            check(width, count, true, 3);
+        }
+    }
+
+    #[test]
+    fn a_ridge_that_is_zero_tiny_or_not_finite_is_refused() {
+        let block = Block { offset: 0, width: 2, values: [vec![10.0, 0.0], vec![0.0; 14]].concat() };
+        let none = Entries { cols: &[], weights: &[], scores: &[], others: &[], stride: 16 };
+        for ridge in [0.0, -1.0, 1e-9, f32::NAN, f32::INFINITY] {
+            assert!(Arch::new().dispatch(Run(&block, ridge, none, None)).is_err());
+        }
+        assert!(Arch::new().dispatch(Run(&block, 1e-3, none, None)).is_ok());
     }
 }

@@ -210,28 +210,37 @@ impl Interactions {
         Rows { offsets: &self.offsets, cols: &self.cols, weights: &self.weights, lambda: &self.lambda }
     }
 
-    /// The plain twin: solves every row against `other` in f64 by Gaussian elimination.
-    fn solve(&self, other: &Matrix, alpha0: f32) -> Matrix {
-        let (rows, dim) = (self.lambda.len(), other.cols());
+    /// The plain twin: solves every row against `other` in f64 by Gaussian elimination, `block` numbers at a time.
+    fn solve(&self, own: &Matrix, other: &Matrix, alpha0: f32, block: usize) -> Matrix {
+        let dim = other.cols();
         let gram = |i: usize, j: usize| (0..other.rows()).map(|r| wide(other, r, i) * wide(other, r, j)).sum::<f64>();
         let gram: Vec<f64> = (0..dim * dim).map(|p| f64::from(alpha0) * gram(p / dim, p % dim)).collect();
-        let mut out = Matrix::zeros(rows, dim);
-        for row in 0..rows {
+        let mut out = own.clone();
+        for (row, &lambda) in self.lambda.iter().enumerate() {
+            let (lambda, mut x) = (f64::from(lambda), (0..dim).map(|j| wide(own, row, j)).collect::<Vec<_>>());
             let entries = self.offsets[row] as usize..self.offsets[row + 1] as usize;
-            if entries.is_empty() {
-                continue;
-            }
-            let (mut a, mut b) = (gram.clone(), vec![0.0; dim]);
-            for i in 0..dim {
-                a[i * dim + i] += f64::from(self.lambda[row]);
+            for first in (0..dim).step_by(block) {
+                let size = block.min(dim - first);
+                let (mut a, mut b) = (vec![0.0; size * size], vec![0.0; size]);
+                for i in 0..size {
+                    let gram = &gram[(first + i) * dim..][..dim];
+                    a[i * size..][..size].copy_from_slice(&gram[first..first + size]);
+                    a[i * size + i] += lambda;
+                    b[i] = -lambda * x[first + i] - gram.iter().zip(&x).map(|(g, x)| g * x).sum::<f64>();
+                }
                 for entry in entries.clone() {
                     let (col, w) = (self.cols[entry] as usize, f64::from(self.weights[entry]));
-                    b[i] += w * wide(other, col, i);
-                    (0..dim).for_each(|j| a[i * dim + j] += w * wide(other, col, i) * wide(other, col, j));
+                    let score: f64 = x.iter().enumerate().map(|(j, x)| x * wide(other, col, j)).sum();
+                    for i in 0..size {
+                        let weighed = w * wide(other, col, first + i);
+                        b[i] += weighed * (1.0 - score);
+                        (0..size).for_each(|j| a[i * size + j] += weighed * wide(other, col, first + j));
+                    }
                 }
+                x[first..].iter_mut().zip(eliminate(a, b)).for_each(|(x, change)| *x += change);
             }
-            for (x, solved) in out.row_mut(row).iter_mut().zip(eliminate(a, b)) {
-                *x = solved as f32;
+            for (out, x) in out.row_mut(row).iter_mut().zip(x) {
+                *out = if entries.is_empty() { 0.0 } else { x as f32 };
             }
         }
         out
@@ -260,23 +269,25 @@ fn eliminate(mut a: Vec<f64>, mut b: Vec<f64>) -> Vec<f64> {
 }
 
 /// One sweep on the device and the same sweep by the twin.
-fn sweep(device: &Device, users: usize, items: usize, dim: usize, longest: usize) -> [(Matrix, Matrix); 2] {
+fn sweep(device: &Device, sizes: (usize, usize), dim: usize, block: usize, longest: usize) -> [(Matrix, Matrix); 2] {
+    let (users, items) = sizes;
     let mut random = Random(users as u64 + 7 * dim as u64);
     let by_user = Interactions::random(&mut random, users, items, longest);
     let by_item = Interactions::random(&mut random, items, users, longest);
     let init = (random.matrix(users, dim), random.matrix(items, dim));
     let alpha0 = 0.1;
-    let mut ials = GpuIals::new(device, by_user.rows(), by_item.rows(), alpha0, (&init.0, &init.1)).unwrap();
+    let mut ials =
+        GpuIals::new(device, by_user.rows(), by_item.rows(), alpha0, Some(block), (&init.0, &init.1)).unwrap();
     ials.user_step().unwrap();
     ials.item_step().unwrap();
-    let user_factors = by_user.solve(&init.1, alpha0);
-    let item_factors = by_item.solve(&user_factors, alpha0);
+    let user_factors = by_user.solve(&init.0, &init.1, alpha0, block);
+    let item_factors = by_item.solve(&init.1, &user_factors, alpha0, block);
     [ials.read().unwrap(), (user_factors, item_factors)]
 }
 
 #[track_caller]
-fn sweep_matches(device: &Device, users: usize, items: usize, dim: usize, longest: usize) {
-    let [got, want] = sweep(device, users, items, dim, longest);
+fn sweep_matches(device: &Device, sizes: (usize, usize), dim: usize, block: usize, longest: usize) {
+    let [got, want] = sweep(device, sizes, dim, block, longest);
     assert_close(got.0.data(), want.0.data(), SOLVE_TOLERANCE);
     assert_close(got.1.data(), want.1.data(), SOLVE_TOLERANCE);
 }
@@ -287,31 +298,62 @@ fn a_sweep_of_ials_matches_its_twin_on_odd_sizes() {
     for (users, items, dim, longest) in
         [(1, 3, 1, 0), (7, 50, 5, 60), (33, 201, 33, 17), (101, 499, 64, 3001), (5, 4, 17, 1), (6, 300, 74, 40)]
     {
-        sweep_matches(&device, users, items, dim, longest);
+        sweep_matches(&device, (users, items), dim, dim, longest);
+    }
+}
+
+#[test]
+fn a_sweep_of_ials_in_blocks_matches_its_twin() {
+    let Some(device) = adapter() else { return };
+    for (users, items, dim, block, longest) in
+        [(7, 50, 5, 1, 60), (33, 201, 33, 16, 17), (21, 99, 64, 63, 300), (9, 40, 130, 64, 40), (5, 30, 200, 33, 18)]
+    {
+        sweep_matches(&device, (users, items), dim, block, longest);
+    }
+}
+
+#[test]
+fn dimensions_beyond_shared_memory_are_solved_in_blocks() {
+    let Some(device) = adapter() else { return };
+    for dim in [128, 1024] {
+        let (mut random, size) = (Random(dim as u64), 6);
+        let rows = Interactions::random(&mut random, size, size, 9);
+        let init = random.matrix(size, dim);
+        let mut ials = GpuIals::new(&device, rows.rows(), rows.rows(), 0.1, None, (&init, &init)).unwrap();
+        ials.user_step().unwrap();
+        let got = ials.read().unwrap().0;
+        let largest = GpuIals::largest_block(&device, dim).unwrap();
+        let block = if largest < dim { largest.min(64) } else { dim };
+        assert_close(got.data(), rows.solve(&init, &init, 0.1, block).data(), SOLVE_TOLERANCE);
     }
 }
 
 #[test]
 fn ials_without_users_or_items_works() {
     let Some(device) = adapter() else { return };
-    sweep_matches(&device, 0, 5, 3, 0);
-    sweep_matches(&device, 5, 0, 3, 0);
+    for block in [3, 2] {
+        sweep_matches(&device, (0, 5), 3, block, 0);
+        sweep_matches(&device, (5, 0), 3, block, 0);
+    }
 }
 
 #[test]
 fn ials_cut_into_many_launches_matches_its_twin() {
     let Some(device) = adapter() else { return };
-    sweep_matches(&device.with_binding_limit(16 << 10), 57, 201, 9, 500);
+    let device = device.with_binding_limit(16 << 10);
+    sweep_matches(&device, (57, 201), 9, 9, 500);
+    sweep_matches(&device, (57, 201), 9, 4, 500);
 }
 
 #[test]
 fn two_sweeps_leave_the_same_bytes() {
     let Some(device) = adapter() else { return };
-    let bits = || {
-        let [(users, items), _] = sweep(&device, 41, 701, 33, 90);
+    let bits = |block| {
+        let [(users, items), _] = sweep(&device, (41, 701), 33, block, 90);
         users.data().iter().chain(items.data()).map(|x| x.to_bits()).collect::<Vec<_>>()
     };
-    assert_eq!(bits(), bits());
+    assert_eq!(bits(33), bits(33));
+    assert_eq!(bits(16), bits(16));
 }
 
 #[test]
@@ -319,7 +361,7 @@ fn contradicting_interactions_are_refused() {
     let Some(device) = adapter() else { return };
     let init = (Matrix::zeros(1, 2), Matrix::zeros(2, 2));
     let items = Rows { offsets: &[0, 0, 0], cols: &[], weights: &[], lambda: &[1.0, 1.0] };
-    let new = |users: Rows<'_>| GpuIals::new(&device, users, items, 0.1, (&init.0, &init.1));
+    let new = |users: Rows<'_>| GpuIals::new(&device, users, items, 0.1, None, (&init.0, &init.1));
     let one = Rows { offsets: &[0, 1], cols: &[1], weights: &[1.0], lambda: &[1.0] };
     refused(new(Rows { offsets: &[0], ..one }), "1 offsets and 1 lambdas for 1 rows");
     refused(new(Rows { offsets: &[0, 2], ..one }), "do not rise from 0 to the 1 entries");
@@ -329,19 +371,22 @@ fn contradicting_interactions_are_refused() {
 }
 
 #[test]
-fn a_dimension_beyond_shared_memory_names_the_largest() {
+fn a_block_beyond_shared_memory_names_the_largest() {
     let Some(device) = adapter() else { return };
-    let largest = GpuIals::largest_dim(&device).unwrap();
+    let largest = GpuIals::largest_block(&device, 500).unwrap();
     let empty = Rows { offsets: &[0], cols: &[], weights: &[], lambda: &[] };
-    let init = Matrix::zeros(0, largest + 1);
-    refused(GpuIals::new(&device, empty, empty, 0.1, (&init, &init)), &format!("more than the {largest}"));
+    let init = Matrix::zeros(0, 500);
+    let new = |block| GpuIals::new(&device, empty, empty, 0.1, Some(block), (&init, &init));
+    refused(new(largest + 1), &format!("can solve for 1 to {largest} numbers together"));
+    refused(new(0), "`block` is 0");
+    new(largest).unwrap();
 }
 
 #[test]
 fn factors_that_are_not_finite_are_reported() {
     let Some(device) = adapter() else { return };
     let (init, rows) = (Matrix::zeros(1, 1), Rows { offsets: &[0, 1], cols: &[0], weights: &[1.0], lambda: &[0.0] });
-    let mut ials = GpuIals::new(&device, rows, rows, 0.0, (&init, &init)).unwrap();
+    let mut ials = GpuIals::new(&device, rows, rows, 0.0, None, (&init, &init)).unwrap();
     ials.user_step().unwrap();
     refused(ials.read(), "`user factors` holds numbers that are not finite");
 }

@@ -8,6 +8,9 @@
 
 use cubecl::prelude::*;
 
+/// Sides of the squares that [`gram_pieces`] cuts a Gram matrix into.
+pub const GRAM_SQUARE: usize = 64;
+
 /// `out[e, j] (+)= Σ table[row, j]` over the rows of bag `e` that lie in this shard, which holds the
 /// table's rows from `first` on. One unit per number. `add` continues the sum of the shards before.
 #[cube(launch)]
@@ -124,66 +127,72 @@ fn triangle_row(p: usize) -> usize {
     i
 }
 
-/// The lower triangle of `Σ v vᵀ` over the rows `cube · per_cube ..` of `factors`, one cube per piece.
-/// Row `x` of a piece's `tile` goes through shared memory so that each unit adds its own elements.
+/// `Σ v vᵀ` over the rows `piece · per_piece ..` of `factors`, as a square. A cube makes 64 × 64 numbers of one piece,
+/// a unit 4 × 4 of them; cubes count the squares of a piece first. `tile` rows at a time go through shared memory.
 #[cube(launch)]
 pub fn gram_pieces(
     factors: &[f32],
     out: &mut [f32],
     n_rows: u32,
-    per_cube: u32,
+    per_piece: u32,
+    n_pieces: u32,
     #[comptime] dim: usize,
-    #[comptime] units: usize,
     #[comptime] tile: usize,
 ) {
-    let size = comptime!(dim * (dim + 1) / 2);
-    let per_unit = comptime!((dim * (dim + 1) / 2).div_ceil(units));
-    let mut vs = Shared::<[f32]>::new_slice(comptime!(tile * dim));
+    let squares = comptime!(dim.div_ceil(64));
+    let mut left = Shared::<[f32]>::new_slice(comptime!(tile * 64));
+    let mut right = Shared::<[f32]>::new_slice(comptime!(tile * 64));
     let unit = UNIT_POS as usize;
-    let mut at_i = Array::<u32>::new(per_unit);
-    let mut at_j = Array::<u32>::new(per_unit);
-    let mut sums = Array::<f32>::new(per_unit);
+    let piece = CUBE_POS / (squares * squares);
+    let square = CUBE_POS % (squares * squares);
+    let first_i = square / squares * 64;
+    let first_j = square % squares * 64;
+    let unit_i = unit / 16;
+    let unit_j = unit % 16;
+    let mut sums = Array::<f32>::new(16usize);
     #[unroll]
-    for e in 0..per_unit {
-        let p = unit + e * units;
-        let i = triangle_row(p);
-        at_i[e] = i as u32;
-        at_j[e] = (p - i * (i + 1) / 2) as u32;
+    for e in 0..16 {
         sums[e] = 0.0;
     }
-    let start = CUBE_POS * per_cube as usize;
-    let mut end = start + per_cube as usize;
+    let start = piece * per_piece as usize;
+    let mut end = start + per_piece as usize;
     if end > n_rows as usize {
         end = n_rows as usize;
     }
-    let tiles = (per_cube as usize).div_ceil(tile);
+    let tiles = (per_piece as usize).div_ceil(tile);
     for t in 0..tiles {
         let mut x = unit;
-        while x < tile * dim {
-            let row = start + t * tile + x / dim;
-            let mut v = 0.0f32;
-            if row < end {
-                v = factors[row * dim + x % dim];
+        while x < tile * 64 {
+            let row = start + t * tile + x / 64;
+            let i = first_i + x % 64;
+            let j = first_j + x % 64;
+            let mut at_i = 0.0f32;
+            let mut at_j = 0.0f32;
+            if row < end && i < dim {
+                at_i = factors[row * dim + i];
             }
-            vs[x] = v;
-            x += units;
+            if row < end && j < dim {
+                at_j = factors[row * dim + j];
+            }
+            left[x] = at_i;
+            right[x] = at_j;
+            x += 256;
         }
         sync_cube();
         for q in 0..tile {
             #[unroll]
-            for e in 0..per_unit {
-                if unit + e * units < size {
-                    sums[e] += vs[q * dim + at_i[e] as usize] * vs[q * dim + at_j[e] as usize];
-                }
+            for e in 0..16 {
+                sums[e] += left[q * 64 + unit_i + e / 4 * 16] * right[q * 64 + unit_j + e % 4 * 16];
             }
         }
         sync_cube();
     }
     #[unroll]
-    for e in 0..per_unit {
-        let p = unit + e * units;
-        if p < size {
-            out[CUBE_POS * size + p] = sums[e];
+    for e in 0..16 {
+        let i = first_i + unit_i + e / 4 * 16;
+        let j = first_j + unit_j + e % 4 * 16;
+        if piece < n_pieces as usize && i < dim && j < dim {
+            out[(piece * dim + i) * dim + j] = sums[e];
         }
     }
 }
@@ -200,8 +209,10 @@ pub fn gram_total(pieces: &[f32], out: &mut [f32], count: u32) {
     }
 }
 
-/// One row of implicit ALS per cube: solves `(Σ w v vᵀ + alpha0 · gram + λ I) x = Σ w v` and writes `x` to
-/// row `first + cube` of `out`; zero for a row without entries.
+/// One row of implicit ALS per cube: changes its numbers `from..from + width` by the solution of
+/// `(Σ w v vᵀ + alpha0 · gram + λ I) δ = Σ w (1 - x·v) v - alpha0 · gram · x - λ x`, where the left side and the first v
+/// are cut to these numbers. `x` is row `first + cube` of `out` and becomes zero for a row without entries.
+/// With `whole`, `width` is `dim` and x counts as zero.
 ///
 /// `scalars` holds the λ of the `n_rows` rows, then the weights of their entries. The lower triangle
 /// is factored into `L D Lᵀ`, the Cholesky factorisation without square roots (Golub and Van Loan,
@@ -218,23 +229,31 @@ pub fn ials_rows(
     first: u32,
     n_rows: u32,
     alpha0: f32,
+    from: u32,
     #[comptime] dim: usize,
+    #[comptime] width: usize,
+    #[comptime] whole: bool,
     #[comptime] units: usize,
     #[comptime] tile: usize,
 ) {
-    let size = comptime!(dim * (dim + 1) / 2);
-    let per_unit = comptime!((dim * (dim + 1) / 2).div_ceil(units));
+    let size = comptime!(width * (width + 1) / 2);
+    let per_unit = comptime!((width * (width + 1) / 2).div_ceil(units));
+    let parts = comptime!(units / tile);
     let mut a = Shared::<[f32]>::new_slice(size);
-    let mut b = Shared::<[f32]>::new_slice(dim);
-    let mut vs = Shared::<[f32]>::new_slice(comptime!(tile * dim));
+    let mut b = Shared::<[f32]>::new_slice(width);
+    let mut vs = Shared::<[f32]>::new_slice(comptime!(tile * width));
     let mut ws = Shared::<[f32]>::new_slice(tile);
+    let mut rs = Shared::<[f32]>::new_slice(tile);
+    let mut scores = Shared::<[f32]>::new_slice(comptime!(if whole { 1 } else { units }));
     let unit = UNIT_POS as usize;
+    let from = from as usize;
     // Cubes past the end solve row 0 again and write nothing, so that barriers stay uniform.
     let live = CUBE_POS < n_rows as usize;
     let mut row = 0usize;
     if live {
         row = CUBE_POS;
     }
+    let x = (first as usize + row) * dim;
     let lambda = scalars[row];
     let mut at_i = Array::<u32>::new(per_unit);
     let mut at_j = Array::<u32>::new(per_unit);
@@ -248,7 +267,7 @@ pub fn ials_rows(
         at_j[e] = j as u32;
         sums[e] = 0.0;
         if p < size {
-            let mut start = alpha0 * gram[p];
+            let mut start = alpha0 * gram[(from + i) * dim + from + j];
             if i == j {
                 start += lambda;
             }
@@ -256,19 +275,39 @@ pub fn ials_rows(
         }
     }
     let mut rhs = 0.0f32;
+    if !whole && unit < width {
+        for k in 0..dim {
+            rhs -= gram[k * dim + from + unit] * out[x + k];
+        }
+        rhs = alpha0 * rhs - lambda * out[x + from + unit];
+    }
     let start = offsets[row] as usize;
     let end = offsets[row + 1] as usize;
     let tiles = (end - start).div_ceil(tile);
     for t in 0..tiles {
-        let mut x = unit;
-        while x < tile * dim {
-            let entry = start + t * tile + x / dim;
+        let mut n = unit;
+        while n < tile * width {
+            let entry = start + t * tile + n / width;
             let mut v = 0.0f32;
             if entry < end {
-                v = factors[cols[entry] as usize * dim + x % dim];
+                v = factors[cols[entry] as usize * dim + from + n % width];
             }
-            vs[x] = v;
-            x += units;
+            vs[n] = v;
+            n += units;
+        }
+        if !whole {
+            let entry = start + t * tile + unit / parts;
+            let mut score = 0.0f32;
+            if entry < end {
+                let v = cols[entry] as usize * dim;
+                let mut k = unit % parts;
+                while k < dim {
+                    score += factors[v + k] * out[x + k];
+                    k += parts;
+                }
+            }
+            scores[unit] = score;
+            sync_cube();
         }
         if unit < tile {
             let entry = start + t * tile + unit;
@@ -276,7 +315,14 @@ pub fn ials_rows(
             if entry < end {
                 w = scalars[n_rows as usize + entry];
             }
+            let mut residual = 1.0f32;
+            if !whole {
+                for part in 0..parts {
+                    residual -= scores[unit * parts + part];
+                }
+            }
             ws[unit] = w;
+            rs[unit] = w * residual;
         }
         sync_cube();
         for q in 0..tile {
@@ -284,11 +330,11 @@ pub fn ials_rows(
             #[unroll]
             for e in 0..per_unit {
                 if unit + e * units < size {
-                    sums[e] += w * vs[q * dim + at_i[e] as usize] * vs[q * dim + at_j[e] as usize];
+                    sums[e] += w * vs[q * width + at_i[e] as usize] * vs[q * width + at_j[e] as usize];
                 }
             }
-            if unit < dim {
-                rhs += w * vs[q * dim + unit];
+            if unit < width {
+                rhs += rs[q] * vs[q * width + unit];
             }
         }
         sync_cube();
@@ -299,11 +345,11 @@ pub fn ials_rows(
             a[unit + e * units] = sums[e];
         }
     }
-    if unit < dim {
+    if unit < width {
         b[unit] = rhs;
     }
     sync_cube();
-    for c in 0..dim {
+    for c in 0..width {
         let inverse = 1.0f32 / a[c * (c + 1) / 2 + c];
         #[unroll]
         for e in 0..per_unit {
@@ -319,30 +365,33 @@ pub fn ials_rows(
                 }
             }
         }
-        if unit < dim && unit > c {
+        if unit < width && unit > c {
             b[unit] -= a[unit * (unit + 1) / 2 + c] * inverse * b[c];
         }
         sync_cube();
     }
     // Back substitution with Lᵀ on b / D: a[c, i] / D[i] is L[c, i].
     let mut inverse = 0.0f32;
-    if unit < dim {
+    if unit < width {
         inverse = 1.0f32 / a[unit * (unit + 1) / 2 + unit];
         b[unit] *= inverse;
     }
     sync_cube();
-    for back in 0..dim {
-        let c = dim - 1 - back;
+    for back in 0..width {
+        let c = width - 1 - back;
         if unit < c {
             b[unit] -= a[c * (c + 1) / 2 + unit] * inverse * b[c];
         }
         sync_cube();
     }
-    if live && unit < dim {
-        let mut x = b[unit];
-        if start == end {
-            x = 0.0;
+    if live && unit < width {
+        let mut solved = b[unit];
+        if !whole {
+            solved += out[x + from + unit];
         }
-        out[(first as usize + row) * dim + unit] = x;
+        if start == end {
+            solved = 0.0;
+        }
+        out[x + from + unit] = solved;
     }
 }

@@ -93,7 +93,7 @@ impl Preset {
         }
         let Common { when, dim, epochs, patience } = toml::from_str(text).map_err(parse)?;
         let knobs: Knobs = toml::from_str(text).map_err(parse)?;
-        let check = Check { file };
+        let check = Check { file, dim };
         check.that((1..=1024).contains(&dim), "dim", dim, "from 1 to 1024")?;
         check.that(epochs >= 1, "epochs", epochs, "at least 1")?;
         check.that(patience >= 1, "patience", patience, "at least 1")?;
@@ -134,6 +134,7 @@ impl Knobs {
 /// Checks the numbers of one preset file.
 struct Check<'a> {
     file: &'a str,
+    dim: usize,
 }
 
 impl Check<'_> {
@@ -170,7 +171,10 @@ mod tests {
 
     #[test]
     fn the_keys_of_a_kind_are_its_knobs() {
-        for preset in Preset::built_in().map(Result::unwrap) {
+        for mut preset in Preset::built_in().map(Result::unwrap) {
+            if let Knobs::Ials(knobs) = &mut preset.knobs {
+                knobs.block = Some(1);
+            }
             let toml::Value::Table(mut knobs) = toml::Value::try_from(&preset.knobs).unwrap() else { unreachable!() };
             let kind = knobs.remove("kind").unwrap();
             let mut keys = Knobs::keys(kind.as_str().unwrap()).to_vec();
@@ -190,6 +194,11 @@ mod tests {
         assert!(error(("reg = 0.01", "reg = nan")).contains("`reg` is NaN"));
         assert!(error(("dim = 96", "dim = 0")).contains("`dim` is 0, it must be from 1 to 1024"));
         assert!(error(("nu = 1.0", "")).contains("nu"));
+        for (block, dim) in [("0", "96"), ("97", "96"), ("8", "7")] {
+            let knobs = format!("dim = {dim}\nblock = {block}");
+            let message = error(("dim = 96", &knobs));
+            assert!(message.contains(&format!("`block` is {block}, it must be from 1 to `dim`")), "{message}");
+        }
     }
 
     #[test]

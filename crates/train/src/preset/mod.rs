@@ -190,13 +190,13 @@ mod tests {
 
     #[test]
     fn wrong_types_values_and_missing_keys_name_the_key() {
-        assert!(error(("dim = 96", "dim = \"big\"")).starts_with("`mine.toml`, line "));
+        assert!(error(("dim = 128", "dim = \"big\"")).starts_with("`mine.toml`, line "));
         assert!(error(("reg = 0.01", "reg = nan")).contains("`reg` is NaN"));
-        assert!(error(("dim = 96", "dim = 0")).contains("`dim` is 0, it must be from 1 to 1024"));
+        assert!(error(("dim = 128", "dim = 0")).contains("`dim` is 0, it must be from 1 to 1024"));
         assert!(error(("nu = 1.0", "")).contains("nu"));
-        for (block, dim) in [("0", "96"), ("97", "96"), ("8", "7")] {
+        for (block, dim) in [("0", "128"), ("129", "128"), ("8", "7")] {
             let knobs = format!("dim = {dim}\nblock = {block}");
-            let message = error(("dim = 96", &knobs));
+            let message = error(("dim = 128", &knobs));
             assert!(message.contains(&format!("`block` is {block}, it must be from 1 to `dim`")), "{message}");
         }
     }

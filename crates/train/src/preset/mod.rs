@@ -191,9 +191,9 @@ mod tests {
     #[test]
     fn wrong_types_values_and_missing_keys_name_the_key() {
         assert!(error(("dim = 128", "dim = \"big\"")).starts_with("`mine.toml`, line "));
-        assert!(error(("reg = 0.01", "reg = nan")).contains("`reg` is NaN"));
+        assert!(error(("reg = 0.18", "reg = nan")).contains("`reg` is NaN"));
         assert!(error(("dim = 128", "dim = 0")).contains("`dim` is 0, it must be from 1 to 1024"));
-        assert!(error(("nu = 1.0", "")).contains("nu"));
+        assert!(error(("nu = 0.5", "")).contains("nu"));
         for (block, dim) in [("0", "128"), ("129", "128"), ("8", "7")] {
             let knobs = format!("dim = {dim}\nblock = {block}");
             let message = error(("dim = 128", &knobs));

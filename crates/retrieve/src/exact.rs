@@ -1,10 +1,21 @@
 //! Exact search: every item is scored. Queries stream in blocks, so memory does not grow with their number.
+//!
+//! Lists are made from tiles of queries × items that stay in a core's cache: what a tile's product leaves is masked and
+//! compared with the worst score that still counts, and only the few scores above it go further. That costs little more
+//! than the product alone. Whole rows of scores ([`Exact::map_scores`]) are for work that needs them all.
+
+use std::ops::Range;
 
 use lookalike_bundle::{ItemRow, Matrix};
+use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::product;
-use crate::topk::{Hit, Ties, mask, select};
+use crate::topk::{Best, Hit, Ties};
+
+/// Queries and items of a tile: 512 KiB of scores.
+const QUERIES: usize = 128;
+const ITEMS: usize = 1024;
 
 /// Scores held at once by one thread: 4 Mi numbers, 16 MiB. More items than that still get blocks of [`FEWEST`].
 const BLOCK: usize = 1 << 22;
@@ -59,7 +70,7 @@ impl<'a> Exact<'a> {
             .into_par_iter()
             .map_init(Vec::new, |scores, at| {
                 let rows = at * block..((at + 1) * block).min(queries.rows());
-                score_block(&queries.data()[rows.start * dim..rows.end * dim], rows.len(), self.items, scores);
+                score(&queries.data()[rows.start * dim..rows.end * dim], rows.len(), self.items, 0..items, scores);
                 let of_query = |query: usize| (query - rows.start) * items..(query - rows.start + 1) * items;
                 rows.clone().map(|query| work(query, &mut scores[of_query(query)])).collect()
             })
@@ -68,28 +79,55 @@ impl<'a> Exact<'a> {
     }
 }
 
-/// Scores of `rows` queries. Products with a single row, or of at most 16 x 16 numbers, take other paths through the
-/// matrix code and round differently, so a few queries are accompanied by zeros: a score then is the same, to the bit,
-/// whether its query is asked alone or among others.
-fn score_block(queries: &[f32], rows: usize, items: &Matrix, scores: &mut Vec<f32>) {
-    let padded = rows.max(2).max(SMALL / items.rows().max(1) + 1);
-    scores.resize(padded * items.rows(), 0.0);
+/// Scores of `rows` queries for a range of items. Products with a single row or column, or of at most 16 x 16 numbers,
+/// take other paths through the matrix code and round differently, so a few queries are accompanied by zeros, and ranges
+/// are either of several hundred items or all there are: a score then is the same, to the bit, whether its query is
+/// asked alone or among others, and whether its item is in a tile or in the whole.
+fn score(queries: &[f32], rows: usize, items: &Matrix, range: Range<usize>, scores: &mut Vec<f32>) {
+    let (dim, cols) = (items.cols(), range.len());
+    let items = &items.data()[range.start * dim..range.end * dim];
+    let padded = rows.max(2).max(SMALL / cols.max(1) + 1);
+    scores.resize(padded * cols, 0.0);
     if padded == rows {
-        product::of_blocks(queries, rows, items, scores);
+        product::of_blocks(dim, (queries, rows), (items, cols), scores);
     } else {
         let mut queries = queries.to_vec();
-        queries.resize(padded * items.cols(), 0.0);
-        product::of_blocks(&queries, padded, items, scores);
+        queries.resize(padded * dim, 0.0);
+        product::of_blocks(dim, (&queries, padded), (items, cols), scores);
+    }
+}
+
+impl Exact<'_> {
+    /// The lists of a block of `rows` queries.
+    fn lists<'e>(
+        &self,
+        (queries, rows): (&[f32], usize),
+        k: usize,
+        exclude: impl Fn(usize) -> &'e [u32],
+        scores: &mut Vec<f32>,
+    ) -> Vec<Vec<Hit<ItemRow>>> {
+        let (arch, items) = (Arch::new(), self.items.rows());
+        let new = |query| (Best::new(k.min(items), self.ties), exclude(query));
+        let mut streams: Vec<(Best, &[u32])> = (0..rows).map(new).collect();
+        // Tiles of nearly equal width, so that none is too narrow for `score`.
+        let tiles = items.div_ceil(ITEMS);
+        for tile in 0..tiles {
+            let range = tile * items / tiles..(tile + 1) * items / tiles;
+            score(queries, rows, self.items, range.clone(), scores);
+            for ((best, exclude), scores) in streams.iter_mut().zip(scores.chunks_exact_mut(range.len())) {
+                let (here, later) = exclude.split_at(exclude.partition_point(|&row| (row as usize) < range.end));
+                here.iter().for_each(|&row| scores[row as usize - range.start] = f32::NEG_INFINITY);
+                *exclude = later;
+                best.offer_all(arch, range.start as u32, scores);
+            }
+        }
+        streams.into_iter().map(|(best, _)| best.finish()).collect()
     }
 }
 
 impl Search for Exact<'_> {
     fn search(&self, query: &[f32], k: usize, exclude: &[u32]) -> Vec<Hit<ItemRow>> {
-        let mut scores = Vec::new();
-        score_block(query, 1, self.items, &mut scores);
-        scores.truncate(self.items.rows());
-        mask(&mut scores, exclude);
-        select(&scores, k, self.ties)
+        self.lists((query, 1), k, |_| exclude, &mut Vec::new()).pop().unwrap_or_default()
     }
 
     fn search_all<'e>(
@@ -98,10 +136,17 @@ impl Search for Exact<'_> {
         k: usize,
         exclude: &(dyn Fn(usize) -> &'e [u32] + Sync),
     ) -> Vec<Vec<Hit<ItemRow>>> {
-        self.map_scores(queries, |query, scores| {
-            mask(scores, exclude(query));
-            select(scores, k, self.ties)
-        })
+        let dim = self.items.cols();
+        assert_eq!(queries.cols(), dim, "queries and items must be of equal length");
+        let blocks: Vec<Vec<_>> = (0..queries.rows().div_ceil(QUERIES))
+            .into_par_iter()
+            .map_init(Vec::new, |scores, at| {
+                let rows = at * QUERIES..((at + 1) * QUERIES).min(queries.rows());
+                let block = &queries.data()[rows.start * dim..rows.end * dim];
+                self.lists((block, rows.len()), k, |at| exclude(rows.start + at), scores)
+            })
+            .collect();
+        blocks.into_iter().flatten().collect()
     }
 }
 
@@ -113,6 +158,7 @@ mod tests {
 
     use super::*;
     use crate::testing::random;
+    use crate::topk::{mask, select};
 
     /// The plain twin: every product by itself, in double precision, everything sorted.
     fn twin(query: &[f32], items: &Matrix, k: usize, exclude: &[u32]) -> Vec<f64> {
@@ -140,6 +186,31 @@ mod tests {
                 prop_assert!(hits.iter().all(|hit| !seen.contains(&hit.row.get())));
                 prop_assert_eq!(hits, &Exact::new(&table).search(queries.row(user), k, &seen));
             }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        /// The slow twin of the tiles: whole rows of scores, masked and selected from. Not a bit may differ, and many
+        /// scores tie.
+        #[test]
+        fn tiles_find_what_whole_rows_find(
+            (users, items, dim, k) in (0usize..300, 0usize..3500, 0usize..20, 0usize..50), seed: u64, step in 1usize..400,
+        ) {
+            let mut table = random(items, dim, seed);
+            table.data_mut().iter_mut().for_each(|number| *number = (*number * 2.0).round());
+            for row in (0..items).step_by(97).filter(|_| dim > 0) {
+                table.row_mut(row)[0] = [f32::NAN, f32::INFINITY, 0.5][row % 3];
+            }
+            let queries = random(users, dim, seed + 1);
+            let all: Vec<u32> = (0..items as u32).collect();
+            let seen = |user: usize| all.get(user % 300 * 4..).unwrap_or(&[]).chunks(step).next().unwrap_or(&[]);
+            let exact = Exact::new(&table);
+            let whole = exact.map_scores(&queries, |user, scores| {
+                mask(scores, seen(user));
+                select(scores, k, Ties::Shuffled)
+            });
+            prop_assert_eq!(exact.search_all(&queries, k, &seen), whole);
         }
     }
 

@@ -154,10 +154,14 @@ fn accumulate<S: Simd, T: Term>(simd: S, a: &[f32], b: &[f32], term: T) -> f32 {
     simd.reduce_sum_f32s(simd.add_f32s(pairs[0], pairs[1])) + rest
 }
 
-/// `scores[q * items + i]` becomes the inner product of query `q`, one of `rows` in row-major order, and item `i`, on
-/// the calling thread.
-pub(crate) fn of_blocks(queries: &[f32], rows: usize, items: &Matrix, scores: &mut [f32]) {
-    let (cols, dim, items) = (items.rows(), items.cols(), items.data());
+/// `scores[q * cols + i]` becomes the inner product of query `q`, one of `rows`, and item `i`, one of `cols`, on the
+/// calling thread. Both are row-major, `dim` numbers a row.
+pub(crate) fn of_blocks(
+    dim: usize,
+    (queries, rows): (&[f32], usize),
+    (items, cols): (&[f32], usize),
+    scores: &mut [f32],
+) {
     assert!(queries.len() == rows * dim && items.len() == cols * dim && scores.len() == rows * cols);
     let [dim_stride, cols_stride] = [dim as isize, cols as isize];
     // SAFETY: with the strides given, the product reads `rows x dim` numbers of `queries`, `cols x dim` of `items` and
@@ -191,7 +195,6 @@ pub(crate) fn of_blocks(queries: &[f32], rows: usize, items: &Matrix, scores: &m
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
     use super::*;
@@ -218,7 +221,7 @@ mod tests {
         fn blocks_of_any_shape(rows in 0usize..20, cols in 0usize..40, dim in 0usize..70) {
             let (queries, items) = (numbers(rows * dim, 1), numbers(cols * dim, 2));
             let mut scores = vec![f32::NAN; rows * cols];
-            of_blocks(&queries, rows, &Matrix::from_vec(cols, dim, items.clone()).unwrap(), &mut scores);
+            of_blocks(dim, (&queries, rows), (&items, cols), &mut scores);
             for (at, &score) in scores.iter().enumerate() {
                 let (q, i) = (at / cols, at % cols);
                 let expected = plain(&queries[q * dim..][..dim], &items[i * dim..][..dim], |a, b| a * b);

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use lookalike_bundle::Row;
+use pulp::{Arch, Simd, WithSimd};
 
 /// One entry of a list.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,11 +53,7 @@ pub fn mask(scores: &mut [f32], rows: &[u32]) {
 /// The `k` best rows of a table of scores, best first. Scores that are not finite never rank, so there may be fewer.
 pub fn select<R: Row>(scores: &[f32], k: usize, ties: Ties) -> Vec<Hit<R>> {
     let mut best = Best::new(k.min(scores.len()), ties);
-    for (row, &score) in (0u32..).zip(scores) {
-        if score >= best.bar {
-            best.offer(row, score);
-        }
-    }
+    best.offer_all(Arch::new(), 0, scores);
     best.finish()
 }
 
@@ -108,10 +105,53 @@ impl Best {
         }
     }
 
+    /// Offers the scores of the rows `first`, `first + 1`, …. Once there are enough to compare with, nearly all scores
+    /// are below the bar, so a handful of registers is compared with it at a time.
+    pub(crate) fn offer_all(&mut self, arch: Arch, first: u32, scores: &[f32]) {
+        arch.dispatch(OfferAll { best: self, first, scores });
+    }
+
+    fn offer_each(&mut self, first: u32, scores: &[f32]) {
+        for (row, &score) in (first..).zip(scores) {
+            if score >= self.bar {
+                self.offer(row, score);
+            }
+        }
+    }
+
     pub(crate) fn finish<R: Row>(mut self) -> Vec<Hit<R>> {
         self.kept.sort_unstable_by(Ranked::order);
         self.kept.truncate(self.k);
         self.kept.iter().map(|ranked| Hit { row: R::new(ranked.row), score: ranked.score }).collect()
+    }
+}
+
+struct OfferAll<'a> {
+    best: &'a mut Best,
+    first: u32,
+    scores: &'a [f32],
+}
+
+impl WithSimd for OfferAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { best, mut first, scores } = self;
+        let step = 4 * S::F32_LANES;
+        let steps = scores.chunks_exact(step);
+        let rest = steps.remainder();
+        for scores in steps {
+            let bar = simd.splat_f32s(best.bar);
+            let (lanes, _) = S::as_simd_f32s(scores);
+            let reaches = |at: usize| simd.greater_than_or_equal_f32s(lanes[at], bar);
+            let any = simd.or_m32s(simd.or_m32s(reaches(0), reaches(1)), simd.or_m32s(reaches(2), reaches(3)));
+            if simd.first_true_m32s(any) < S::F32_LANES {
+                best.offer_each(first, scores);
+            }
+            first += step as u32;
+        }
+        best.offer_each(first, rest);
     }
 }
 

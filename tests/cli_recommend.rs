@@ -136,3 +136,86 @@ fn an_index_for_other_embeddings_is_refused() {
     shop.damage("runs/ials/bundle/index.safetensors", |bytes| bytes.truncate(10));
     recommend(&shop, &["--user", "u00"]).hints(1, &["index.safetensors"]);
 }
+
+/// The history of a user under another name, as a file for `--history`.
+fn as_file(user: &str, name: &str) -> String {
+    "user,item\n".to_owned() + &history(user).iter().map(|item| format!("{name},{item}\n")).collect::<String>()
+}
+
+#[test]
+fn someone_new_with_a_known_history_gets_nearly_the_known_list() {
+    let shop = Shop::new();
+    shop.train(&["--epochs", "8", "--quiet"]).ok();
+    for user in ["u03", "u42", "u90"] {
+        shop.write("new.csv", as_file(user, "someone"));
+        let new = recommend(&shop, &["--history", "new.csv", "--exact", "--json"]).json();
+        assert_eq!(new["users"][0]["user"], "someone");
+        let known = items(&recommend(&shop, &["--user", user, "--exact", "--json"]).json());
+        let new = items(&new["users"][0]);
+        assert!(!new.iter().any(|item| history(user).contains(item)));
+        assert!(new.iter().filter(|item| known.contains(item)).count() >= 8, "{new:?} {known:?}");
+    }
+}
+
+#[test]
+fn a_two_tower_takes_in_a_history_too() {
+    let shop = Shop::new();
+    shop.train(&["--model", "two-tower", "--epochs", "4", "--quiet"]).ok();
+    shop.write("new.csv", as_file("u05", "someone"));
+    let list = shop.run(&["recommend", "--run", "runs/two-tower", "--history", "new.csv", "--json"]).json();
+    let group = |id: &String| id[1..].parse::<usize>().unwrap() % GROUPS;
+    let own = items(&list["users"][0]).iter().filter(|item| group(item) == 5 % GROUPS).count();
+    assert!(own >= 6, "{list}");
+}
+
+#[test]
+fn without_a_user_column_all_lines_are_about_one() {
+    let shop = Shop::trained();
+    shop.write("new.jsonl", "{\"item\": \"i004\"}\n{\"item\": \"i008\", \"weight\": 3}\n");
+    recommend(&shop, &["--history", "new.jsonl"]).says(&["user without a name: 2 items in the history", "1. Product "]);
+    let list = recommend(&shop, &["--history", "new.jsonl", "--repeat", "--json"]).json();
+    assert!(list["users"][0]["user"].is_null() && items(&list["users"][0]).contains(&"i008".to_owned()));
+}
+
+#[test]
+fn what_a_file_says_of_a_known_user_is_added_to_what_was_known() {
+    let shop = Shop::trained();
+    let had = history("u00");
+    let new = (0..ITEMS).map(|n| format!("i{n:03}")).find(|item| !had.contains(item)).unwrap();
+    shop.write("more.csv", format!("user,item\nu00,{new}\n"));
+    let list = recommend(&shop, &["--history", "more.csv", "--k", "200", "--exact", "--json"]).json();
+    let list = items(&list["users"][0]);
+    assert!(list.len() > 10 && !list.iter().any(|item| had.contains(item) || *item == new));
+}
+
+#[test]
+fn unknown_items_are_named_counted_and_left_out() {
+    let shop = Shop::trained();
+    shop.write("new.csv", "user,item\na,i001\na,soap\na,soap\nb,rope\n");
+    recommend(&shop, &["--history", "new.csv"]).says(&[
+        "user a: 1 items in the history",
+        "left out: 3 events that name unknown items: `rope`, `soap`",
+        "left out: 1 users with no known item: `b`",
+    ]);
+    let left_out = &recommend(&shop, &["--history", "new.csv", "--json"]).json()["left_out"];
+    assert_eq!(*left_out, serde_json::json!({ "unknown": { "rope": 1, "soap": 2 }, "nothing_known": ["b"] }));
+}
+
+#[test]
+fn histories_that_cannot_be_used() {
+    let shop = Shop::trained();
+    let told = |name: &str, text: &str, error: &str| {
+        shop.write(name, text);
+        recommend(&shop, &["--history", name]).fails(1, &[name, error]);
+    };
+    told("a.csv", "user,item\na,soap\n", "names no item that this run was trained on");
+    told("b.csv", "user,product\na,soap\n", "has no column `item`");
+    told("c.csv", "", "is empty");
+    told("d.csv", "user,item,weight\na,i001,-2\n", "line 2: `weight` is not above 0");
+    told("e.txt", "item\ni001\n", "extension");
+    told("f.parquet", "PAR1", "not a whole Parquet file");
+    recommend(&shop, &["--history", "absent.csv"]).fails(1, &["absent.csv"]);
+    shop.write("g.csv", "item,weight\ni001,1e300\n");
+    recommend(&shop, &["--history", "g.csv"]).fails(1, &["user without a name", "do not make a vector"]);
+    recommend(&shop, &["--history", "a.csv", "--user", "u00"]).fails(2, &["--history"]);
+}

@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{GROUPS, Said, Shop};
+use common::{GROUPS, Said, Shop, USERS};
+use serde_json::Value;
 
 fn similar(shop: &Shop, args: &[&str]) -> Said {
     shop.run(&[&["similar", "--run", "runs/ials"], args].concat())
@@ -59,4 +60,28 @@ fn one_of_both_is_due() {
     let shop = Shop::new();
     similar(&shop, &[]).fails(2, &["--item"]);
     similar(&shop, &["--item", "i000", "--user", "u00"]).fails(2, &["--user"]);
+}
+
+#[test]
+fn an_item_known_by_its_users_alone_is_like_items_of_their_group() {
+    let shop = Shop::trained();
+    let users: String = (0..USERS).filter(|user| user % GROUPS == 2).map(|user| format!("u{user:02}\n")).collect();
+    shop.write("new.csv", format!("user\n{users}")).write("named.csv", "user,item\nu02,new\nu06,new\nnobody,new\n");
+    let group = |hit: &Value| hit["item"].as_str().unwrap()[1..].parse::<usize>().unwrap() % GROUPS;
+    let found = similar(&shop, &["--history", "new.csv", "--json"]).json();
+    let hits = found["items"][0]["similar"].as_array().unwrap();
+    assert!(hits.len() == 10 && hits.iter().filter(|hit| group(hit) == 2).count() >= 8, "{found}");
+    similar(&shop, &["--history", "named.csv", "--k", "3"]).says(&[
+        "items like new, from 2 users",
+        "3. Product ",
+        "left out: 1 events that name unknown users: `nobody`",
+    ]);
+}
+
+#[test]
+fn a_history_of_nobody_known_is_an_error() {
+    let shop = Shop::trained();
+    shop.write("new.csv", "user\nnobody\n");
+    similar(&shop, &["--history", "new.csv"]).hints(1, &["`new.csv` names no user", "users look like `u00`"]);
+    similar(&shop, &["--history", "new.csv", "--item", "i000"]).fails(2, &["--history"]);
 }

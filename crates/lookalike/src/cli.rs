@@ -45,7 +45,7 @@ pub enum Verb {
     Evaluate(OfRun),
     /// Build the index of a run anew and audit it
     Index(Index),
-    /// Items for one user, or for all of them
+    /// Items for one user, for users that a file tells of, or for all of them
     Recommend(Recommend),
     /// The nearest items of an item, or the nearest users of a user
     Similar(Similar),
@@ -94,8 +94,12 @@ pub struct Recommend {
     #[command(flatten)]
     pub of: OfRun,
     /// Id of the user
-    #[arg(long, value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long, value_name = "ID", required_unless_present_any = ["all", "history"], conflicts_with_all = ["all", "history"])]
     pub user: Option<String>,
+    /// Users by what they had, new ones or known ones with more: a csv, tsv, jsonl or Parquet file with the columns item
+    /// and, where there are such, user and weight
+    #[arg(long, value_name = "FILE", conflicts_with = "all")]
+    pub history: Option<PathBuf>,
     /// Every user, into a Parquet file
     #[arg(long, requires = "out")]
     pub all: bool,
@@ -118,11 +122,14 @@ pub struct Similar {
     #[command(flatten)]
     pub of: OfRun,
     /// Id of an item
-    #[arg(long, value_name = "ID", required_unless_present = "user", conflicts_with = "user")]
+    #[arg(long, value_name = "ID", required_unless_present_any = ["user", "history"], conflicts_with_all = ["user", "history"])]
     pub item: Option<String>,
     /// Id of a user
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with = "history")]
     pub user: Option<String>,
+    /// Items by the users who had them: a file with the columns user and, where there are such, item and weight
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
     /// How many neighbours
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = count)]
     pub k: usize,

@@ -8,8 +8,8 @@ mod golden;
 
 use lookalike_bundle::{ItemRow, Matrix, Row, UserRow};
 use lookalike_dataset::{Csr, HeldOut};
-use lookalike_measure::{Judged, RankingMean, RankingSum, judge};
-use lookalike_retrieve::{Exact, Hit, Ties, blend_repeats, mask, select, select_among};
+use lookalike_measure::{Judged, RankingMean, RankingSum, judge, ndcg};
+use lookalike_retrieve::{Exact, Hit, Search, Ties, blend_repeats, mask, select, select_among};
 use lookalike_train::Scorer;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -59,9 +59,9 @@ pub struct Bench<'a> {
     ties: Ties,
 }
 
-/// One user's three lists, judged; `None` where nothing of the kind is held out.
+/// One user's three lists, judged; `None` where nothing of the kind is held out. Without repeats there is but one view.
 struct Lists {
-    all: (Judged, Vec<u32>),
+    all: Option<(Judged, Vec<u32>)>,
     repeat: Option<(Judged, Vec<u32>)>,
     novel: Option<(Judged, Vec<u32>)>,
 }
@@ -90,27 +90,39 @@ impl<'a> Bench<'a> {
 
     /// Figures of embeddings; `weight` is that of the history term in the blend.
     pub fn model(&self, name: &str, users: &Matrix, items: &Matrix, weight: Option<f64>) -> Figures {
-        let lists = Exact::new(items)
-            .map_scores(&self.queries(users), |query, scores| self.lists(self.users[query], scores, weight));
+        let lists = match self.repeats {
+            true => Exact::new(items)
+                .map_scores(&self.queries(users), |query, scores| self.lists(self.users[query], scores, weight)),
+            false => {
+                let judge_one = |(list, truth): (Vec<u32>, &[u32])| Lists {
+                    all: None,
+                    repeat: None,
+                    novel: Some((judge(&list, truth), list)),
+                };
+                self.novel_lists(users, items, DEPTH).map(judge_one).collect()
+            }
+        };
         self.figures(name, lists)
     }
 
-    /// ndcg@10 on novel items, and the weight of the history term that does best on all items (ndcg@10), if repeats
+    /// ndcg@`depth` on novel items, and the weight of the history term that does best on all items (ndcg@10), if repeats
     /// exist. This is what an epoch is judged by.
-    pub fn choose(&self, users: &Matrix, items: &Matrix) -> (f64, Option<f64>) {
+    pub fn choose(&self, users: &Matrix, items: &Matrix, depth: usize) -> (f64, Option<f64>) {
+        let mean = |figures: Vec<f64>| figures.iter().sum::<f64>() / figures.len().max(1) as f64;
+        if !self.repeats {
+            let lists = self.novel_lists(users, items, depth);
+            return (mean(lists.map(|(list, truth)| ndcg(&list, truth, depth)).collect()), None);
+        }
         let judged = Exact::new(items).map_scores(&self.queries(users), |query, scores| {
             let user = self.users[query];
-            let blended = if self.repeats { self.blended(user, scores) } else { Vec::new() };
-            (self.novel(user, scores).map(|(judged, _)| judged.ndcg_10()), blended)
+            let blended = self.blended(user, scores);
+            (self.novel(user, scores, depth).map(|(list, truth)| ndcg(&list, &truth, depth)), blended)
         });
-        let novel: Vec<f64> = judged.iter().filter_map(|(novel, _)| *novel).collect();
         let total = |at: usize| judged.iter().map(|(_, blended)| blended[at]).sum::<f64>();
-        let best = self.repeats.then(|| {
-            let totals: Vec<f64> = (0..WEIGHTS.len()).map(total).collect();
-            let first_best = (0..WEIGHTS.len()).rev().max_by(|&a, &b| totals[a].total_cmp(&totals[b]));
-            WEIGHTS[first_best.unwrap_or(0)]
-        });
-        (novel.iter().sum::<f64>() / novel.len().max(1) as f64, best)
+        let totals: Vec<f64> = (0..WEIGHTS.len()).map(total).collect();
+        let first_best = (0..WEIGHTS.len()).rev().max_by(|&a, &b| totals[a].total_cmp(&totals[b]));
+        let novel = judged.iter().filter_map(|(novel, _)| *novel).collect();
+        (mean(novel), Some(WEIGHTS[first_best.unwrap_or(0)]))
     }
 
     /// ndcg@10 on all items for each of [`WEIGHTS`]. Only what the user had and the best of the rest can come first,
@@ -142,8 +154,17 @@ impl<'a> Bench<'a> {
         queries
     }
 
+    /// The list of every user with its truth, where nothing held out is a repeat: what the user had is masked as the
+    /// scores come, and whole rows of scores are never kept.
+    fn novel_lists(&self, users: &Matrix, items: &Matrix, depth: usize) -> impl Iterator<Item = (Vec<u32>, &[u32])> {
+        let had = |query: usize| self.history.cols(self.users[query]);
+        let lists = Exact::new(items).with_ties(self.ties).search_all(&self.queries(users), depth, &had);
+        let truth = self.users.iter().map(|&user| self.truth.cols(user));
+        lists.into_iter().map(|hits| rows(&hits)).zip(truth)
+    }
+
     fn lists(&self, user: UserRow, scores: &mut [f32], weight: Option<f64>) -> Lists {
-        let all = self.all(user, scores, weight);
+        let all = self.repeats.then(|| self.all(user, scores, weight));
         let had = self.history.cols(user);
         let known: Vec<u32> = self.truth.cols(user).iter().copied().filter(|i| had.binary_search(i).is_ok()).collect();
         let repeat = (!known.is_empty()).then(|| {
@@ -153,7 +174,8 @@ impl<'a> Bench<'a> {
             }
             ranked(&select_among(&scores, had, DEPTH, self.ties), &known)
         });
-        Lists { all, repeat, novel: self.novel(user, scores) }
+        let novel = self.novel(user, scores, DEPTH).map(|(list, truth)| (judge(&list, &truth), list));
+        Lists { all, repeat, novel }
     }
 
     fn all(&self, user: UserRow, scores: &[f32], weight: Option<f64>) -> (Judged, Vec<u32>) {
@@ -164,21 +186,20 @@ impl<'a> Bench<'a> {
         ranked(&select(&scores, DEPTH, self.ties), truth)
     }
 
-    /// Uses the scores up: those of items the user had are masked.
-    fn novel(&self, user: UserRow, scores: &mut [f32]) -> Option<(Judged, Vec<u32>)> {
+    /// The list of new items and what of them is held out. Uses the scores up: those of items the user had are masked.
+    fn novel(&self, user: UserRow, scores: &mut [f32], depth: usize) -> Option<(Vec<u32>, Vec<u32>)> {
         let had = self.history.cols(user);
         let truth: Vec<u32> = self.truth.cols(user).iter().copied().filter(|i| had.binary_search(i).is_err()).collect();
         (!truth.is_empty()).then(|| {
             mask(scores, had);
-            ranked(&select(scores, DEPTH, self.ties), &truth)
+            (rows(&select(scores, depth, self.ties)), truth)
         })
     }
 
     fn figures(&self, name: &str, lists: Vec<Lists>) -> Figures {
         let [mut all, mut repeat, mut novel] = [(); 3].map(|()| RankingSum::new(self.truth.n_cols()));
         for lists in &lists {
-            all.add(lists.all.0, &lists.all.1);
-            for (sum, list) in [(&mut repeat, &lists.repeat), (&mut novel, &lists.novel)] {
+            for (sum, list) in [(&mut all, &lists.all), (&mut repeat, &lists.repeat), (&mut novel, &lists.novel)] {
                 if let Some((judged, ranked)) = list {
                     sum.add(*judged, ranked);
                 }
@@ -190,8 +211,12 @@ impl<'a> Bench<'a> {
 }
 
 fn ranked(hits: &[Hit<ItemRow>], truth: &[u32]) -> (Judged, Vec<u32>) {
-    let rows: Vec<u32> = hits.iter().map(|hit| hit.row.get()).collect();
+    let rows = rows(hits);
     (judge(&rows, truth), rows)
+}
+
+fn rows(hits: &[Hit<ItemRow>]) -> Vec<u32> {
+    hits.iter().map(|hit| hit.row.get()).collect()
 }
 
 #[cfg(test)]
@@ -202,33 +227,55 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn ranking_candidates_again_is_ranking_everything_again() {
-        let (users, items, dim) = (9usize, 300usize, 4usize);
+    /// A bench's parts: history and held-out items, drawn apart from each other where `apart` says so.
+    fn parts(users: usize, items: usize, apart: bool) -> (Csr<UserRow, ItemRow>, HeldOut, [Matrix; 2]) {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(11);
-        let mut csr = |per_user: usize| {
+        let mut csr = |per_user: usize, among: std::ops::Range<u32>| {
             let mut pair = |user: usize| Pair {
                 row: UserRow::new(user as u32),
-                col: ItemRow::new(rng.random_range(0..items as u32)),
+                col: ItemRow::new(rng.random_range(among.clone())),
                 weight: rng.random_range(1..9) as f32,
             };
             let pairs: Vec<_> = (0..users * per_user).map(|at| pair(at % users)).collect();
             Csr::from_pairs(users, items, &pairs)
         };
-        let (history, truth) = (csr(40), csr(30));
+        let items_u32 = items as u32;
+        let (first, second) =
+            if apart { (0..items_u32 / 2, items_u32 / 2..items_u32) } else { (0..items_u32, 0..items_u32) };
+        let (history, truth) = (csr(40, first), csr(30, second));
         let mut table = |rows: usize| {
-            let mut table = Matrix::zeros(rows, dim);
+            let mut table = Matrix::zeros(rows, 4);
             table.data_mut().fill_with(|| rng.random_range(-1.0..1.0));
             table
         };
-        let (users_table, items_table) = (table(users), table(items));
-        let held_out = HeldOut { pairs: truth.len(), truth, unknown: 0 };
+        let tables = [table(users), table(items)];
+        (history, HeldOut { pairs: truth.len(), truth, unknown: 0 }, tables)
+    }
+
+    #[test]
+    fn ranking_candidates_again_is_ranking_everything_again() {
+        let (history, held_out, [users, items]) = parts(9, 300, false);
         let bench = Bench::new(&history, &held_out);
         assert!(bench.repeats);
-        Exact::new(&items_table).map_scores(&bench.queries(&users_table), |query, scores| {
+        Exact::new(&items).map_scores(&bench.queries(&users), |query, scores| {
             let user = bench.users[query];
             let dense: Vec<_> = WEIGHTS.iter().map(|&w| bench.all(user, scores, Some(w)).0.ndcg_10()).collect();
             assert_eq!(bench.blended(user, scores), dense);
         });
+    }
+
+    #[test]
+    fn without_repeats_the_short_way_finds_the_same_figures() {
+        let (history, held_out, [users, items]) = parts(200, 3000, true);
+        let short = Bench::new(&history, &held_out);
+        assert!(!short.repeats);
+        let long = Bench { repeats: true, ..Bench::new(&history, &held_out) };
+        assert_eq!(short.model("m", &users, &items, None).shown, long.model("m", &users, &items, None).shown);
+        assert!(short.model("m", &users, &items, None).views.is_none());
+        for depth in [1, 10, 20] {
+            assert_eq!(short.choose(&users, &items, depth).0, long.choose(&users, &items, depth).0);
+        }
+        let figure = short.choose(&users, &items, 10).0;
+        assert!(figure > 0.0 && (figure - short.model("m", &users, &items, None).shown.ndcg_10).abs() < 1e-12);
     }
 }

@@ -3,6 +3,7 @@
 
 mod cli;
 mod failure;
+mod history;
 mod judge;
 mod run;
 mod say;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use lookalike_bundle::{Bundle, ItemRow, UserRow};
 use lookalike_retrieve::Hit;
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
@@ -46,6 +47,11 @@ pub fn item(bundle: &Bundle, id: &str) -> Result<ItemRow, Failure> {
 
 fn unknown(noun: &str, id: &str, known: &[String]) -> Failure {
     let failure = Failure::new(format!("{noun} `{id}` does not occur in the history this run was trained on"));
+    with_examples(failure, noun, known)
+}
+
+/// The failure with the advice what ids look like.
+pub fn with_examples(failure: Failure, noun: &str, known: &[String]) -> Failure {
     match known.first() {
         Some(first) => {
             failure.with_hint(format!("{noun}s look like `{first}`; `bundle/{noun}s.parquet` lists all of them"))
@@ -83,6 +89,12 @@ pub fn hit_rows(bundle: &Bundle, hits: &[Hit<ItemRow>]) -> Vec<Vec<String>> {
         ]
     };
     hits.iter().enumerate().map(row).collect()
+}
+
+/// A list of items as JSON; `measure` is what their score is called.
+pub fn hits_json(bundle: &Bundle, hits: &[Hit<ItemRow>], measure: &str) -> Vec<Value> {
+    let one = |hit: &Hit<ItemRow>| json!({ "item": bundle.items.id(hit.row), "title": title(bundle, hit.row), measure: hit.score });
+    hits.iter().map(one).collect()
 }
 
 /// Writes a text file whole: to a temporary file beside it, synced, then renamed.

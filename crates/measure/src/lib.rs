@@ -2,4 +2,4 @@
 
 mod ranking;
 
-pub use ranking::{Judged, RankingMean, RankingSum, judge};
+pub use ranking::{Judged, RankingMean, RankingSum, judge, ndcg};

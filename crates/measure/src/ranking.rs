@@ -60,6 +60,14 @@ pub fn judge(ranked: &[u32], held_out: &[u32]) -> Judged {
     judged
 }
 
+/// ndcg@`depth` of one ranked list (best first, no item twice) against the user's held-out items (sorted); 0 if there
+/// are none.
+pub fn ndcg(ranked: &[u32], held_out: &[u32], depth: usize) -> f64 {
+    let hits = ranked.iter().take(depth).enumerate().filter(|(_, item)| held_out.binary_search(item).is_ok());
+    let best = ideal(held_out.len().min(depth));
+    if best > 0.0 { hits.fold(0.0, |sum, (at, _)| sum + gain(at)) / best } else { 0.0 }
+}
+
 /// The gain of a hit at a rank counted from 0.
 fn gain(at: usize) -> f64 {
     1.0 / (at as f64 + 2.0).log2()
@@ -177,6 +185,11 @@ mod tests {
     }
 
     #[test]
+    fn nothing_held_out_or_nothing_looked_at_is_nothing_found() {
+        assert_eq!([ndcg(&[1, 2], &[], 10), ndcg(&[1, 2], &[1], 0), ndcg(&[], &[1], 10)], [0.0; 3]);
+    }
+
+    #[test]
     fn no_user_gives_zeros_not_nan() {
         assert_eq!(RankingSum::new(0).mean(), RankingMean::default());
     }
@@ -207,6 +220,8 @@ mod tests {
                            (got.recall_20, twenty.0), (got.ndcg_20, twenty.1)] {
                 prop_assert!((a - b).abs() < 1e-12, "{a} is not {b}");
             }
+            prop_assert_eq!([10, 20].map(|depth| ndcg(ranked, &truth, depth)), [got.ndcg_10, got.ndcg_20]);
+            prop_assert!((ndcg(ranked, &truth, 7) - slow(ranked, &truth, 7).1).abs() < 1e-12);
         }
     }
 }

@@ -85,6 +85,24 @@ pub enum RetrieveError {
         /// Name of the model.
         model: String,
     },
+    /// A model whose vectors are not made from a history alone.
+    #[error("model `{model}` cannot take in a new history")]
+    NoFolding {
+        /// Name of the model.
+        model: String,
+    },
+    /// Nothing to make a vector from.
+    #[error("no {noun} of the history is known to the model")]
+    NothingKnown {
+        /// `item` or `user`.
+        noun: &'static str,
+    },
+    /// Equations without one solution, or vectors that cancel out.
+    #[error("the {noun}s of the history do not make a vector")]
+    NoSolution {
+        /// `item` or `user`.
+        noun: &'static str,
+    },
 }
 
 impl RetrieveError {
@@ -94,6 +112,7 @@ impl RetrieveError {
             Self::Recall { .. } => Some("raise `m` or `ef_construction`, or search exactly".into()),
             Self::Newer { .. } => Some("update lookalike to read it".into()),
             Self::File { .. } | Self::Stale | Self::Part { .. } => Some("`lookalike index` builds it anew".into()),
+            Self::NoFolding { .. } => Some("train `ials` or `two-tower`, or train again with the new history".into()),
             Self::NoRepeat { .. } => Some("ask without repeats, or train again".into()),
             _ => None,
         }

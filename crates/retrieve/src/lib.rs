@@ -7,6 +7,7 @@ mod beam;
 mod build;
 mod error;
 mod exact;
+mod fold;
 mod graph;
 mod head;
 mod hnsw;
@@ -19,7 +20,8 @@ mod topk;
 
 pub use error::RetrieveError;
 pub use exact::{Exact, Search};
+pub use fold::Folding;
 pub use hnsw::{Audit, Hnsw, INDEX, IndexSettings};
 pub use recommend::{Recommender, blend_repeats};
-pub use similar::similar;
+pub use similar::{similar, similar_to};
 pub use topk::{Hit, Ties, mask, select, select_among};

@@ -57,15 +57,27 @@ impl<'a> Recommender<'a> {
 
     /// The `k` best items for each of some users, in the order given.
     pub fn for_users(&self, users: &[UserRow], k: usize) -> Vec<Vec<Hit<ItemRow>>> {
-        let Bundle { user_embedding, item_embedding, history, .. } = self.bundle;
+        let Bundle { user_embedding, history, .. } = self.bundle;
         let mut queries = Matrix::zeros(users.len(), user_embedding.cols());
         for (at, user) in users.iter().enumerate() {
             queries.row_mut(at).copy_from_slice(user_embedding.row(user.index()));
         }
+        self.for_vectors(&queries, &|at| (history.items(users[at]), history.weights(users[at])), k)
+    }
+
+    /// The same for vectors of users who are not in the bundle, one per row, as [`crate::Folding`] makes them; `had`
+    /// gives the items (ascending) and weights of what each had.
+    pub fn for_vectors<'h>(
+        &self,
+        queries: &Matrix,
+        had: &(dyn Fn(usize) -> (&'h [u32], &'h [f32]) + Sync),
+        k: usize,
+    ) -> Vec<Vec<Hit<ItemRow>>> {
         match self.rule {
-            Rule::New(search) => search.search_all(&queries, k, &|at| history.items(users[at])),
-            Rule::Repeat(weight) => Exact::new(item_embedding).map_scores(&queries, |at, scores| {
-                blend_repeats(scores, history.items(users[at]), history.weights(users[at]), weight);
+            Rule::New(search) => search.search_all(queries, k, &|at| had(at).0),
+            Rule::Repeat(weight) => Exact::new(&self.bundle.item_embedding).map_scores(queries, |at, scores| {
+                let (items, weights) = had(at);
+                blend_repeats(scores, items, weights, weight);
                 select(scores, k, Ties::Shuffled)
             }),
         }
@@ -85,45 +97,8 @@ impl<'a> Recommender<'a> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use lookalike_bundle::{History, ItemInfo, Manifest, Repeat, Vocab};
-    use serde_json::Value;
-
     use super::*;
-    use crate::testing::random;
-
-    /// Every user has a history of the items 0, 7, 14, …, shifted by the user's row.
-    fn bundle(users: usize, items: usize) -> Bundle {
-        let ids = |count: usize| (0..count).map(|row| row.to_string()).collect();
-        let seen = (0..users).flat_map(|user| (user % 7..items).step_by(7).map(move |item| (user, item)));
-        let entries = seen.map(|(user, item)| (UserRow::new(user as u32), ItemRow::new(item as u32), 3.0));
-        let text = String::new;
-        Bundle {
-            manifest: Manifest {
-                product: text(),
-                project: text(),
-                model: "ials".into(),
-                preset: Value::Null,
-                seed: 0,
-                device: text(),
-                data: text(),
-                split: text(),
-                protocol: text(),
-                epochs: 1,
-                best_epoch: 1,
-                repeat: Some(Repeat { weight: 100.0, made_of: text() }),
-                metrics: Value::Null,
-                index: None,
-            },
-            users: Vocab::new(ids(users)).unwrap(),
-            items: Vocab::new(ids(items)).unwrap(),
-            item_info: vec![ItemInfo::default(); items],
-            user_embedding: random(users, 5, 1),
-            item_embedding: random(items, 5, 2),
-            tensors: Default::default(),
-            history: History::new(users, items, entries).unwrap(),
-            extra: Default::default(),
-        }
-    }
+    use crate::testing::bundle;
 
     #[test]
     fn new_items_alone_unless_repeats_are_asked_for() {

@@ -8,16 +8,20 @@ use crate::topk::{Hit, Ties, select};
 /// The `k` rows of `table` whose vectors point most nearly where that of `row` does, best first; scores are cosines.
 /// The row itself is left out, and so are vectors of zeros, which point nowhere.
 pub fn similar<R: Row>(table: &Matrix, row: R, k: usize) -> Vec<Hit<R>> {
+    similar_to(table, table.row(row.index()), Some(row), k)
+}
+
+/// The same for a vector (as long as a row) that need not be one of the table's; `except` is left out.
+pub fn similar_to<R: Row>(table: &Matrix, vector: &[f32], except: Option<R>, k: usize) -> Vec<Hit<R>> {
     let products = Products::default();
-    let query = table.row(row.index());
     let length = |vector: &[f32]| products.of(vector, vector).sqrt();
     let mut cosines = Vec::new();
-    products.of_all(query, table, &mut cosines);
-    let own = length(query);
+    products.of_all(vector, table, &mut cosines);
+    let own = length(vector);
     for (other, cosine) in cosines.iter_mut().enumerate() {
         *cosine /= own * length(table.row(other)); // 0 / 0 is NaN, which never ranks
     }
-    cosines[row.index()] = f32::NEG_INFINITY;
+    except.iter().for_each(|row| cosines[row.index()] = f32::NEG_INFINITY);
     select(&cosines, k, Ties::Shuffled)
 }
 
@@ -43,6 +47,15 @@ mod tests {
     #[test]
     fn a_vector_of_zeros_is_like_nothing() {
         assert!(similar(&table(), UserRow::new(2), 3).is_empty());
+    }
+
+    #[test]
+    fn a_vector_from_elsewhere_is_like_those_it_points_at() {
+        let rows = |except| -> Vec<_> {
+            similar_to(&table(), &[2.0, 2.0], except, 2).iter().map(|hit: &Hit<ItemRow>| hit.row.get()).collect()
+        };
+        assert_eq!(rows(None)[0], 3);
+        assert!(!rows(Some(ItemRow::new(3))).contains(&3));
     }
 
     #[test]

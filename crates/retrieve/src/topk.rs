@@ -144,8 +144,10 @@ impl WithSimd for OfferAll<'_> {
         for scores in steps {
             let bar = simd.splat_f32s(best.bar);
             let (lanes, _) = S::as_simd_f32s(scores);
-            let reaches = |at: usize| simd.greater_than_or_equal_f32s(lanes[at], bar);
-            let any = simd.or_m32s(simd.or_m32s(reaches(0), reaches(1)), simd.or_m32s(reaches(2), reaches(3)));
+            let mut any = simd.greater_than_or_equal_f32s(lanes[0], bar);
+            for &lanes in &lanes[1..] {
+                any = simd.or_m32s(any, simd.greater_than_or_equal_f32s(lanes, bar));
+            }
             if simd.first_true_m32s(any) < S::F32_LANES {
                 best.offer_each(first, scores);
             }

@@ -33,7 +33,7 @@ mod time;
 pub use error::{Error, Result};
 pub use ingest::{Phase, Progress, ingest};
 pub use interactions::{Interactions, Split};
-pub use pairs::{Pairs, read_pairs};
+pub use pairs::{Events, Pairs, read_history, read_pairs};
 pub use project::{At, FILE as PROJECT_FILE, Format, Kind, Project, Source, Unit};
 pub use report::{Report, SourceReport};
 pub use schema::Table;

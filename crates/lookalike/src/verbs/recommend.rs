@@ -1,11 +1,11 @@
-//! `recommend`: items for one user, or for all of them into a Parquet file.
+//! `recommend`: items for one user, for users that a file tells of, or for all of them into a Parquet file.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
-use lookalike_bundle::{Bundle, ItemRow, UserRow};
-use lookalike_retrieve::{Exact, Hit, Hnsw, INDEX, Recommender, Search};
+use lookalike_bundle::{Bundle, ItemRow, Row, UserRow};
+use lookalike_retrieve::{Exact, Folding, Hit, Hnsw, INDEX, Recommender, Search};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::cli::Recommend;
 use crate::failure::{Failure, io};
+use crate::history::{Histories, Known};
 use crate::run::{self, Run};
 use crate::say::{Say, grouped, table};
 
@@ -35,26 +36,63 @@ pub fn run(args: &Recommend, say: &Say) -> Result<(), Failure> {
         true => Recommender::with_repeats(&bundle)?,
         false => Recommender::new(&bundle, search),
     };
-    match (&args.user, &args.out) {
-        (Some(id), _) => {
+    match (&args.user, &args.history, &args.out) {
+        (_, Some(file), _) => folded(&bundle, &recommender, args.k, file, index.is_some(), say),
+        (Some(id), ..) => {
             let user = run::user(&bundle, id)?;
             let hits = recommender.for_users(&[user], args.k).pop().unwrap_or_default();
             one(&bundle, user, &hits, index.is_some(), say)
         }
-        (None, Some(out)) => all(&bundle, &recommender, args.k, out, say),
-        (None, None) => Err(Failure::wrong_use("neither a user nor a file for all of them was named")),
+        (.., Some(out)) => all(&bundle, &recommender, args.k, out, say),
+        (None, None, None) => Err(Failure::wrong_use("no user was named, no history, and no file for all users")),
     }
+}
+
+fn how(by_index: bool) -> &'static str {
+    if by_index { "found through the index" } else { "every item compared" }
 }
 
 fn one(bundle: &Bundle, user: UserRow, hits: &[Hit<ItemRow>], by_index: bool, say: &Say) -> Result<(), Failure> {
     let id = bundle.users.id(user);
-    let search = if by_index { "found through the index" } else { "every item compared" };
-    say.line(format!("user {id}: {} items in the history; {search}", bundle.history.items(user).len()));
+    let had = bundle.history.items(user).len();
+    say.line(format!("user {id}: {had} items in the history; {}", how(by_index)));
     say.line(table(&["", "item", "score"], &run::hit_rows(bundle, hits)));
-    let list = hits.iter().map(
-        |hit| json!({ "item": bundle.items.id(hit.row), "title": run::title(bundle, hit.row), "score": hit.score }),
-    );
-    say.json(&json!({ "user": id, "items": list.collect::<Vec<_>>() }))
+    say.json(&json!({ "user": id, "items": run::hits_json(bundle, hits, "score") }))
+}
+
+/// Lists for the users of a file, from what it says they had; a user of the bundle also had what the bundle says.
+fn folded(
+    bundle: &Bundle,
+    recommender: &Recommender<'_>,
+    k: usize,
+    file: &Path,
+    by_index: bool,
+    say: &Say,
+) -> Result<(), Failure> {
+    let folding = Folding::of_users(bundle)?;
+    let before = |id: &str| match bundle.users.row(id) {
+        Some(user) => bundle
+            .history
+            .items(user)
+            .iter()
+            .map(|&item| ItemRow::new(item))
+            .zip(bundle.history.weights(user).iter().copied())
+            .collect(),
+        None => Vec::new(),
+    };
+    let histories = Histories::<UserRow, ItemRow>::read(file, &bundle.items, before)?;
+    let had: Vec<Vec<u32>> = histories.known.iter().map(Known::numbers).collect();
+    let weights = |at: usize| (&had[at][..], &histories.known[at].weights[..]);
+    let lists = recommender.for_vectors(&histories.fold(&folding)?, &weights, k);
+    let mut users = Vec::new();
+    for (known, hits) in histories.known.iter().zip(&lists) {
+        say.line(format!("user {}: {} items in the history; {}", known.name(), known.rows.len(), how(by_index)));
+        say.line(table(&["", "item", "score"], &run::hit_rows(bundle, hits)));
+        let items = run::hits_json(bundle, hits, "score");
+        users.push(json!({ "user": known.id, "history": known.rows.len(), "items": items }));
+    }
+    histories.left_out().iter().for_each(|line| say.line(line));
+    say.json(&json!({ "users": users, "left_out": histories.left_out_json() }))
 }
 
 /// Writes user, rank, item and score of every list. The file appears under its name when it is complete.

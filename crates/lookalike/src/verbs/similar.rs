@@ -1,24 +1,28 @@
 //! `similar`: the nearest items of an item, the nearest users of a user, by cosine.
 
-use lookalike_retrieve::similar;
+use std::path::Path;
+
+use lookalike_bundle::{Bundle, ItemRow, UserRow};
+use lookalike_retrieve::{Folding, similar, similar_to};
 use serde_json::json;
 
 use crate::cli::Similar;
 use crate::failure::Failure;
+use crate::history::Histories;
 use crate::run::{self, Run};
 use crate::say::{Say, table};
 
 pub fn run(args: &Similar, say: &Say) -> Result<(), Failure> {
     let bundle = Run(args.of.run.clone()).read()?;
+    if let Some(file) = &args.history {
+        return folded(&bundle, args.k, file, say);
+    }
     if let Some(id) = &args.item {
         let item = run::item(&bundle, id)?;
         let hits = similar(&bundle.item_embedding, item, args.k);
         say.line(format!("items like {} ({id})", run::title(&bundle, item)));
         say.line(table(&["", "item", "cosine"], &run::hit_rows(&bundle, &hits)));
-        let list = hits.iter().map(|hit| {
-            json!({ "item": bundle.items.id(hit.row), "title": run::title(&bundle, hit.row), "cosine": hit.score })
-        });
-        return say.json(&json!({ "item": id, "similar": list.collect::<Vec<_>>() }));
+        return say.json(&json!({ "item": id, "similar": run::hits_json(&bundle, &hits, "cosine") }));
     }
     let id = args.user.as_deref().unwrap_or_default();
     let user = run::user(&bundle, id)?;
@@ -31,4 +35,27 @@ pub fn run(args: &Similar, say: &Say) -> Result<(), Failure> {
     say.line(table(&["", "cosine"], &rows));
     let list = hits.iter().map(|hit| json!({ "user": bundle.users.id(hit.row), "cosine": hit.score }));
     say.json(&json!({ "user": id, "similar": list.collect::<Vec<_>>() }))
+}
+
+/// The nearest items of the items of a file, from the users who had them.
+fn folded(bundle: &Bundle, k: usize, file: &Path, say: &Say) -> Result<(), Failure> {
+    let folding = Folding::of_items(bundle)?;
+    let before = |id: &str| {
+        let item = bundle.items.row(id);
+        let entries = bundle.history.entries().filter(|(_, other, _)| Some(*other) == item);
+        entries.map(|(user, _, weight)| (user, weight)).collect()
+    };
+    let histories = Histories::<ItemRow, UserRow>::read(file, &bundle.users, before)?;
+    let vectors = histories.fold(&folding)?;
+    let mut items = Vec::new();
+    for (at, known) in histories.known.iter().enumerate() {
+        let itself = known.id.as_deref().and_then(|id| bundle.items.row(id));
+        let hits = similar_to(&bundle.item_embedding, vectors.row(at), itself, k);
+        say.line(format!("items like {}, from {} users", known.name(), known.rows.len()));
+        say.line(table(&["", "item", "cosine"], &run::hit_rows(bundle, &hits)));
+        let similar = run::hits_json(bundle, &hits, "cosine");
+        items.push(json!({ "item": known.id, "history": known.rows.len(), "similar": similar }));
+    }
+    histories.left_out().iter().for_each(|line| say.line(line));
+    say.json(&json!({ "items": items, "left_out": histories.left_out_json() }))
 }

@@ -112,6 +112,9 @@ fn introduce(data: &Dataset, preset: &Preset, device: &Device, say: &Say) {
     say.line("");
 }
 
+/// Epochs are chosen by ndcg at this depth, on new items.
+const CHOSEN_AT: usize = 10;
+
 /// Shows progress, judges epochs and keeps `log.jsonl`.
 struct Observer<'a> {
     bench: Bench<'a>,
@@ -143,7 +146,7 @@ impl<'a> Observer<'a> {
 
 impl Watch for Observer<'_> {
     fn judge(&mut self, users: &Matrix, items: &Matrix) -> Verdict {
-        let (figure, weight) = self.bench.choose(users, items);
+        let (figure, weight) = self.bench.choose(users, items, CHOSEN_AT);
         Verdict { figure, note: weight.map_or(Value::Null, |weight| json!({ "repeat_weight": weight })) }
     }
 

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, Int32Array, Int64Array, StringArray};
 use jiff::tz::TimeZone;
-use lookalike_store::{Pairs, read_pairs};
+use lookalike_store::{Events, Pairs, read_history, read_pairs};
 
 use crate::kit::{Folder, array, told};
 
@@ -57,4 +57,35 @@ fn bad_files_are_errors() {
             .contains("not a whole Parquet file")
     );
     assert!(read(&Folder::new("").write("pairs.txt", ""), "pairs.txt").unwrap_err().contains("extension"));
+}
+
+fn history(name: &str, text: &str) -> Result<Vec<Events>, String> {
+    let folder = Folder::new("").write(name, text);
+    let events = read_history(&folder.path().join(name), "user", "item").and_then(|events| events.collect());
+    events.map_err(|error| told(&error))
+}
+
+#[test]
+fn a_history_needs_only_what_was_had() {
+    let events = &history("h.csv", "item\nx\ny\n").unwrap()[0];
+    assert_eq!(events.what, StringArray::from(vec!["x", "y"]));
+    assert!(events.whose.is_none() && events.weight.is_none());
+    let events = &history("h.jsonl", "{\"user\": 7, \"item\": \"x\", \"weight\": 2}\n").unwrap()[0];
+    assert_eq!(events.whose, Some(StringArray::from(vec!["7"])));
+    assert_eq!(events.weight.as_ref().unwrap().value(0), 2.0);
+}
+
+#[test]
+fn histories_that_cannot_be_used() {
+    for (text, error) in [
+        ("user\na\n", "has no column `item`"),
+        ("user,item\na,x\n,x\n", "line 3: `user` is empty"),
+        ("user,item\na,\n", "line 2: `item` is empty"),
+        ("item,weight\nx,1\nx,\nx,0\n", "line 4: `weight` is not above 0"),
+        ("item,weight\nx,-1\n", "line 2: `weight` is not above 0"),
+        ("item,weight\nx,much\n", "line 2: `weight` is not"),
+    ] {
+        let told = history("h.csv", text).unwrap_err();
+        assert!(told.contains(error), "{told}");
+    }
 }

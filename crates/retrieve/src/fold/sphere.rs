@@ -5,10 +5,11 @@
 //! large table j goes over a seeded sample, so that the time does not grow with it. Found by projected gradient ascent
 //! with a step that grows while it helps and shrinks when it does not.
 
+use std::collections::BTreeSet;
+
 use lookalike_bundle::Matrix;
 use pulp::Arch;
-use rand::SeedableRng;
-use rand::seq::index;
+use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::product::Products;
@@ -38,12 +39,7 @@ struct Slope {
 
 impl<'a> Sphere<'a> {
     pub(super) fn new(table: &'a Matrix, tau: f32, seed: u64) -> Self {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut rows: Vec<usize> = match table.rows() {
-            few @ ..=SAMPLE => (0..few).collect(),
-            many => index::sample(&mut rng, many, SAMPLE).into_vec(),
-        };
-        rows.sort_unstable();
+        let rows = sample_rows(table.rows(), seed);
         let mut sample = Matrix::zeros(rows.len(), table.cols());
         rows.iter().enumerate().for_each(|(at, &row)| sample.row_mut(at).copy_from_slice(table.row(row)));
         Self { table, products: Products::default(), arch: Arch::new(), tau, rows, sample }
@@ -106,6 +102,19 @@ impl<'a> Sphere<'a> {
         let rest = if total > 0.0 { total.ln() } else { 0.0 };
         Slope { value: f64::from(self.products.of(point, mean) / self.tau) - rest, gradient }
     }
+}
+
+/// All of few row numbers, or [`SAMPLE`] of many (Floyd's method; Bentley and Floyd 1987), ascending.
+fn sample_rows(rows: usize, seed: u64) -> Vec<usize> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut drawn = BTreeSet::new();
+    for last in rows.saturating_sub(SAMPLE)..rows {
+        let row = rng.random_range(0..=last);
+        if !drawn.insert(row) {
+            drawn.insert(last);
+        }
+    }
+    drawn.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -176,6 +185,9 @@ mod tests {
         let table = unit_rows(3 * SAMPLE, 4, 4);
         let [a, b] = [0, 0].map(|seed| Sphere::new(&table, TAU, seed));
         assert_eq!((a.rows.len(), &a.rows), (SAMPLE, &b.rows));
+        assert!(a.rows.is_sorted() && a.rows[SAMPLE / 2].abs_diff(3 * SAMPLE / 2) < SAMPLE / 4);
+        assert_ne!(a.rows, Sphere::new(&table, TAU, 1).rows);
+        assert_eq!(Sphere::new(&unit_rows(9, 2, 1), TAU, 1).rows, (0..9).collect::<Vec<_>>());
         assert_eq!(a.ascend(&[1, 9_000]), b.ascend(&[1, 9_000]));
     }
 

@@ -3,7 +3,8 @@
 
     python3 scripts/open_bundle.py BUNDLE_DIR [ITEM_ID]
 
-Nearest by inner product of the item embeddings. Without ITEM_ID: the item that most training history speaks of.
+Nearest by inner product of the item embeddings or, in a bundle without them, by the weights from item to item. Without
+ITEM_ID: the item that most training history speaks of.
 """
 
 import sys
@@ -21,7 +22,7 @@ def main():
         sys.exit(__doc__.strip())
     folder = Path(sys.argv[1])
     try:
-        embedding = load_file(folder / "model.safetensors")["item.embedding"]
+        model = load_file(folder / "model.safetensors")
         items = pq.read_table(folder / "items.parquet")
         history = pq.read_table(folder / "history.parquet")
     except (OSError, KeyError) as error:
@@ -37,7 +38,12 @@ def main():
     else:
         row = int(np.bincount(history["item_row"].to_numpy(), minlength=len(ids)).argmax())
 
-    scores = embedding @ embedding[row]
+    if "item.embedding" in model:
+        scores = model["item.embedding"] @ model["item.embedding"][row]
+    else:
+        start, end = (int(offset) for offset in model["item.weights.offsets"][row : row + 2])
+        scores = np.zeros(len(ids), np.float32)
+        scores[model["item.weights.cols"][start:end]] = model["item.weights.values"][start:end]
     scores[row] = -np.inf
     print(f"{ids[row]}  {titles[row] or ''}")
     for other in np.argsort(-scores, kind="stable")[:min(NEAREST, len(ids) - 1)]:

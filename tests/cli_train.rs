@@ -49,7 +49,7 @@ fn json_is_one_document_with_all_figures() {
 
 #[test]
 fn planted_groups_are_found() {
-    for model in ["ials", "two-tower"] {
+    for model in ["ials", "two-tower", "bpr"] {
         let result = Shop::new().train(&["--model", model, "--json"]).json();
         let figure = |name: &str| {
             let models = result["metrics"]["models"].as_array().unwrap();
@@ -61,7 +61,7 @@ fn planted_groups_are_found() {
 
 #[test]
 fn one_seed_gives_one_bundle_and_another_seed_another() {
-    for model in ["ials", "two-tower"] {
+    for model in ["ials", "two-tower", "bpr"] {
         let shop = Shop::new();
         for (run, seed) in [("a", "7"), ("b", "7"), ("c", "8")] {
             train(&shop, run, &["--model", model, "--seed", seed]).ok();
@@ -138,7 +138,9 @@ fn a_given_split_needs_no_store() {
 
 #[test]
 fn an_unknown_model_lists_those_there_are() {
-    Shop::new().train(&["--model", "deepfm"]).hints(2, &["there is no model `deepfm`", "`ials`, `two-tower`"]);
+    Shop::new()
+        .train(&["--model", "deepfm"])
+        .hints(2, &["there is no model `deepfm`", "`ials`, `two-tower`, `ease`, `bpr`, `item-knn`"]);
 }
 
 #[test]

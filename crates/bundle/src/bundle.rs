@@ -6,19 +6,17 @@ use std::path::Path;
 use crate::disk;
 use crate::error::BundleError;
 use crate::history::History;
+use crate::learned::Learned;
 use crate::manifest::{Counts, MANIFEST, Manifest, Mark, Sealed};
-use crate::matrix::Matrix;
 use crate::rows::{ItemRow, UserRow, Vocab};
 use crate::tables::{self, ItemInfo};
-use crate::tensors::{self, Lent, Meta, Tensor, Tensors};
+use crate::tensors::{self, Meta, Tensors};
 
 const MODEL: &str = "model.safetensors";
 const USERS: &str = "users.parquet";
 const ITEMS: &str = "items.parquet";
 const HISTORY: &str = "history.parquet";
 const OWN: [&str; 4] = [MODEL, USERS, ITEMS, HISTORY];
-const USER_TABLE: &str = "user.embedding";
-const ITEM_TABLE: &str = "item.embedding";
 
 /// What training leaves, complete: it answers offline, without the data it was made from.
 #[derive(Clone, Debug)]
@@ -31,10 +29,8 @@ pub struct Bundle {
     pub items: Vocab<ItemRow>,
     /// What is known of each item, in row order.
     pub item_info: Vec<ItemInfo>,
-    /// `users x dim`.
-    pub user_embedding: Matrix,
-    /// `items x dim`; the score of an item for a user is the inner product of their rows.
-    pub item_embedding: Matrix,
+    /// What scores come from.
+    pub learned: Learned,
     /// Further weights, such as `tower.*`.
     pub tensors: Tensors,
     /// What each user did in training.
@@ -55,13 +51,9 @@ impl Bundle {
             let path = dir.join(name);
             move |source| BundleError::Parquet { path, source }
         };
-        let (users, items) = (shape(&self.user_embedding), shape(&self.item_embedding));
-        let own = [
-            (USER_TABLE, Lent::floats(&users, self.user_embedding.data())),
-            (ITEM_TABLE, Lent::floats(&items, self.item_embedding.data())),
-        ];
         let further = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.into()));
-        let model = tensors::encode(own.into_iter().chain(further), &Meta::new(), &dir.join(MODEL))?;
+        let all = self.learned.lend().into_iter().chain(further);
+        let model = tensors::encode(all, &Meta::new(), &dir.join(MODEL))?;
         let users = tables::encode_users(&self.users).map_err(parquet(USERS))?;
         let items = tables::encode_items(&self.items, &self.item_info).map_err(parquet(ITEMS))?;
         let history = tables::encode_history(&self.history).map_err(parquet(HISTORY))?;
@@ -102,8 +94,7 @@ impl Bundle {
         let history = tables::read_history(&dir.join(HISTORY), users.len(), items.len())?;
         let bundle = Self {
             manifest,
-            user_embedding: take_matrix(&mut tensors, USER_TABLE, dir)?,
-            item_embedding: take_matrix(&mut tensors, ITEM_TABLE, dir)?,
+            learned: Learned::take(&mut tensors, &dir.join(MODEL))?,
             users,
             items,
             item_info,
@@ -119,7 +110,10 @@ impl Bundle {
         ] {
             check_count(dir, name, found, expected)?;
         }
-        check_shape(dir, ITEM_TABLE, &bundle.item_embedding, [counts.items, counts.dim])?;
+        if bundle.learned.dim() != counts.dim {
+            let (found, expected) = (vec![counts.items, bundle.learned.dim()], vec![counts.items, counts.dim]);
+            return Err(BundleError::Shape { path: dir.join(MODEL), name: "item.embedding".into(), found, expected });
+        }
         Ok(bundle)
     }
 
@@ -127,23 +121,20 @@ impl Bundle {
         Counts {
             users: self.users.len(),
             items: self.items.len(),
-            dim: self.item_embedding.cols(),
+            dim: self.learned.dim(),
             history: self.history.len(),
         }
     }
 
     /// That the parts fit each other; before writing as well as after reading.
     fn check(&self, dir: &Path) -> Result<(), BundleError> {
-        let dim = self.item_embedding.cols();
-        check_shape(dir, USER_TABLE, &self.user_embedding, [self.users.len(), dim])?;
-        check_shape(dir, ITEM_TABLE, &self.item_embedding, [self.items.len(), dim])?;
+        self.learned.check(self.users.len(), self.items.len(), &dir.join(MODEL))?;
         check_count(dir, ITEMS, self.item_info.len(), self.items.len())?;
         check_count(dir, HISTORY, self.history.users(), self.users.len())?;
-        for (name, table) in [(USER_TABLE, &self.user_embedding), (ITEM_TABLE, &self.item_embedding)] {
-            check_finite(dir, name, table.data().iter().position(|number| !number.is_finite()))?;
-        }
         for (name, tensor) in &self.tensors {
-            check_finite(dir, name, tensor.not_finite())?;
+            if let Some(position) = tensor.not_finite() {
+                return Err(BundleError::NotFinite { path: dir.join(MODEL), name: name.clone(), position });
+            }
         }
         self.extra.keys().try_for_each(|name| check_name(name))?;
         match self.extra.keys().find(|name| OWN.contains(&name.as_str())) {
@@ -151,10 +142,6 @@ impl Bundle {
             None => Ok(()),
         }
     }
-}
-
-fn shape(table: &Matrix) -> [usize; 2] {
-    [table.rows(), table.cols()]
 }
 
 fn is_empty(dir: &Path) -> Result<bool, BundleError> {
@@ -181,29 +168,6 @@ fn read_checked(path: &Path, mark: &Mark) -> Result<Vec<u8>, BundleError> {
     Ok(bytes)
 }
 
-fn take_matrix(tensors: &mut BTreeMap<String, Tensor>, name: &str, dir: &Path) -> Result<Matrix, BundleError> {
-    tensors.remove(name).and_then(Tensor::into_matrix).ok_or_else(|| BundleError::Missing {
-        path: dir.join(MODEL),
-        name: name.into(),
-        kind: "two-dimensional f32",
-    })
-}
-
-fn check_shape(dir: &Path, name: &str, table: &Matrix, expected: [usize; 2]) -> Result<(), BundleError> {
-    if shape(table) == expected {
-        return Ok(());
-    }
-    let (path, name) = (dir.join(MODEL), name.into());
-    Err(BundleError::Shape { path, name, found: shape(table).into(), expected: expected.into() })
-}
-
 fn check_count(dir: &Path, name: &str, found: usize, expected: usize) -> Result<(), BundleError> {
     if found == expected { Ok(()) } else { Err(BundleError::Count { path: dir.join(name), found, expected }) }
-}
-
-fn check_finite(dir: &Path, name: &str, position: Option<usize>) -> Result<(), BundleError> {
-    match position {
-        Some(position) => Err(BundleError::NotFinite { path: dir.join(MODEL), name: name.into(), position }),
-        None => Ok(()),
-    }
 }

@@ -171,6 +171,14 @@ pub enum BundleError {
         /// Where and why.
         source: HistoryError,
     },
+    /// The item weights are absent in part, out of range or out of order.
+    #[error("`{}` holds item weights that cannot be used", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: WeightsError,
+    },
 }
 
 impl BundleError {
@@ -224,5 +232,48 @@ pub enum HistoryError {
         entry: usize,
         /// Its weight.
         weight: f32,
+    },
+}
+
+/// Why tensors do not make item weights.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum WeightsError {
+    /// A tensor is absent, or not what this program knows by that name.
+    #[error("there is no `{name}` that is known here")]
+    Missing {
+        /// The tensor.
+        name: &'static str,
+    },
+    /// Offsets must ascend from 0 to the number of entries, and each entry needs its value.
+    #[error("the offsets do not divide {entries} entries with {values} values into items")]
+    Offsets {
+        /// Entries there are.
+        entries: usize,
+        /// Values there are.
+        values: usize,
+    },
+    /// Entries of an item must ascend.
+    #[error("entry {entry} does not come after the one before it")]
+    Order {
+        /// Which entry, from 0.
+        entry: usize,
+    },
+    /// An item beyond the table.
+    #[error("entry {entry} names item {col} of {items}")]
+    Range {
+        /// Which entry, from 0.
+        entry: usize,
+        /// The item row it names.
+        col: u32,
+        /// How many items there are.
+        items: usize,
+    },
+    /// Weights are finite.
+    #[error("entry {entry} has weight {value}, which is not finite")]
+    Value {
+        /// Which entry, from 0.
+        entry: usize,
+        /// Its weight.
+        value: f32,
     },
 }

@@ -10,7 +10,7 @@ use crate::error::BundleError;
 use crate::seal;
 
 /// The newest format version known; it is what is written.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// What a bundle was made from and how. Holds no time and no path, so that equal runs leave equal bytes.

@@ -82,7 +82,7 @@ impl From<Matrix> for Tensor {
 
 /// What a file of tensors needs of one: borrowed, so that large tables are not copied twice.
 pub(crate) struct Lent<'a> {
-    shape: &'a [usize],
+    shape: Vec<usize>,
     numbers: Numbers<'a>,
 }
 
@@ -93,8 +93,16 @@ enum Numbers<'a> {
 }
 
 impl<'a> Lent<'a> {
-    pub(crate) fn floats(shape: &'a [usize], data: &'a [f32]) -> Self {
+    pub(crate) fn floats(shape: Vec<usize>, data: &'a [f32]) -> Self {
         Self { shape, numbers: Numbers::F32(data) }
+    }
+
+    pub(crate) fn u32s(data: &'a [u32]) -> Self {
+        Self { shape: vec![data.len()], numbers: Numbers::U32(data) }
+    }
+
+    pub(crate) fn u64s(data: &'a [u64]) -> Self {
+        Self { shape: vec![data.len()], numbers: Numbers::U64(data) }
     }
 }
 
@@ -105,7 +113,7 @@ impl<'a> From<&'a Tensor> for Lent<'a> {
             Data::U32(data) => Numbers::U32(data),
             Data::U64(data) => Numbers::U64(data),
         };
-        Self { shape: &tensor.shape, numbers }
+        Self { shape: tensor.shape.clone(), numbers }
     }
 }
 
@@ -119,7 +127,7 @@ impl View for Lent<'_> {
     }
 
     fn shape(&self) -> &[usize] {
-        self.shape
+        &self.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lookalike_bundle::{
-    Bundle, BundleError, FORMAT, History, ItemInfo, ItemRow, Manifest, Matrix, Repeat, Row, Tensor, UserRow, Vocab,
+    Bundle, BundleError, FORMAT, History, Input, ItemInfo, ItemRow, ItemWeights, Learned, Manifest, Matrix, Repeat,
+    Row, Tensor, UserRow, Vocab,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -45,12 +46,26 @@ fn tiny() -> Bundle {
             info(Some("soap"), &["home"], None),
             info(Some("tea"), &["food"], Some("leaf")),
         ],
-        user_embedding: Matrix::from_vec(3, 2, vec![1.0, 0.0, 0.0, 1.0, -1.0, 0.5]).unwrap(),
-        item_embedding: Matrix::from_vec(4, 2, vec![1.0, 2.0, 3.0, 4.0, -5.0, 6.0, 0.0, 0.0]).unwrap(),
+        learned: Learned::Embeddings {
+            users: Matrix::from_vec(3, 2, vec![1.0, 0.0, 0.0, 1.0, -1.0, 0.5]).unwrap(),
+            items: Matrix::from_vec(4, 2, vec![1.0, 2.0, 3.0, 4.0, -5.0, 6.0, 0.0, 0.0]).unwrap(),
+        },
         tensors: BTreeMap::from([("tower.bias".to_owned(), Tensor::f32s(vec![0.5, -0.5]))]),
         history: History::new(3, 4, entries.map(|(u, i, w)| (UserRow::new(u), ItemRow::new(i), w))).unwrap(),
         extra: BTreeMap::from([("index.safetensors".to_owned(), vec![1, 2, 3])]),
     }
+}
+
+/// The same of a model without embeddings.
+fn by_weights() -> Bundle {
+    let rows = [vec![(1, 0.5), (3, -0.25)], vec![], vec![(0, 2.0)], vec![(0, 1.0), (1, 0.125), (2, 4.0)]];
+    Bundle { learned: Learned::ItemWeights(ItemWeights::from_rows(Input::Log, &rows).unwrap()), ..tiny() }
+}
+
+/// Embeddings of zeros.
+fn zeros(users: [usize; 2], items: [usize; 2]) -> Learned {
+    let [users, items] = [users, items].map(|[rows, cols]| Matrix::zeros(rows, cols));
+    Learned::Embeddings { users, items }
 }
 
 fn written(bundle: &Bundle) -> (TempDir, PathBuf) {
@@ -137,7 +152,7 @@ fn what_is_written_is_read_and_written_again_as_the_same_bytes() {
         (&tiny().manifest, &tiny().item_info, &tiny().history)
     );
     assert_eq!((read.users.ids(), read.items.ids()), (tiny().users.ids(), tiny().items.ids()));
-    assert_eq!((read.user_embedding, read.item_embedding), (tiny().user_embedding, tiny().item_embedding));
+    assert_eq!(read.learned, tiny().learned);
     assert_eq!((read.tensors, read.extra), (tiny().tensors, tiny().extra));
 }
 
@@ -146,10 +161,11 @@ fn what_is_written_is_read_and_written_again_as_the_same_bytes() {
 fn golden_bundles_of_every_version_are_still_read() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     if std::env::var_os("WRITE_GOLDEN").is_some() && !golden.join(format!("v{FORMAT}")).exists() {
-        tiny().write(&golden.join(format!("v{FORMAT}"))).unwrap();
+        by_weights().write(&golden.join(format!("v{FORMAT}"))).unwrap();
     }
     for version in 1..=FORMAT {
-        assert_same(&Bundle::read(&golden.join(format!("v{version}"))).unwrap(), &tiny());
+        let expected = if version == 1 { tiny() } else { by_weights() };
+        assert_same(&Bundle::read(&golden.join(format!("v{version}"))).unwrap(), &expected);
     }
 }
 
@@ -157,7 +173,7 @@ fn golden_bundles_of_every_version_are_still_read() {
 fn a_bundle_of_nobody_and_nothing() {
     let mut bundle = tiny();
     (bundle.users, bundle.items) = (Vocab::new(Vec::new()).unwrap(), Vocab::new(Vec::new()).unwrap());
-    (bundle.user_embedding, bundle.item_embedding) = (Matrix::zeros(0, 2), Matrix::zeros(0, 2));
+    bundle.learned = zeros([0, 2], [0, 2]);
     (bundle.item_info, bundle.history) = (Vec::new(), History::new(0, 0, []).unwrap());
     assert_same(&Bundle::read(&written(&bundle).1).unwrap(), &bundle);
 }
@@ -282,13 +298,13 @@ fn embeddings_that_do_not_fit_the_ids() {
 }
 
 fn narrow(bundle: &mut Bundle, dim: usize) {
-    (bundle.user_embedding, bundle.item_embedding) = (Matrix::zeros(3, dim), Matrix::zeros(4, dim));
+    bundle.learned = zeros([3, dim], [4, dim]);
 }
 
 #[test]
 fn a_model_without_an_item_table() {
     let model = || {
-        let tensors = BTreeMap::from([("user.embedding".to_owned(), Tensor::from(tiny().user_embedding))]);
+        let tensors = BTreeMap::from([("user.embedding".to_owned(), Tensor::from(Matrix::zeros(3, 2)))]);
         lookalike_bundle::encode_tensors(&tensors, &BTreeMap::new(), Path::new("x")).unwrap()
     };
     let error = forged("model.safetensors", model, |_| ());
@@ -296,10 +312,28 @@ fn a_model_without_an_item_table() {
 }
 
 #[test]
+fn item_weights_that_do_not_fit_together() {
+    let model = || {
+        let Learned::ItemWeights(weights) = by_weights().learned else { unreachable!() };
+        let mut tensors = weights.tensors();
+        tensors.insert("item.weights.cols".into(), Tensor::u32s(vec![1, 3, 0, 0, 1, 9]));
+        lookalike_bundle::encode_tensors(&tensors, &BTreeMap::new(), Path::new("x")).unwrap()
+    };
+    let error = forged("model.safetensors", model, |_| ());
+    assert!(matches!(&error, BundleError::Weights { path, .. } if path.ends_with("model.safetensors")), "{error}");
+}
+
+#[test]
+fn item_weights_are_read_as_they_were_written() {
+    let (_home, dir) = written(&by_weights());
+    assert_eq!(Bundle::read(&dir).unwrap().learned, by_weights().learned);
+}
+
+#[test]
 fn numbers_that_are_not_finite() {
     let model = || {
         let spoilt = Matrix::from_vec(3, 2, vec![0.0, 0.0, f32::NAN, 0.0, 0.0, 0.0]).unwrap();
-        let tables = [("user.embedding", spoilt), ("item.embedding", tiny().item_embedding)];
+        let tables = [("user.embedding", spoilt), ("item.embedding", Matrix::zeros(4, 2))];
         let tensors = tables.map(|(name, table)| (name.to_owned(), Tensor::from(table))).into();
         lookalike_bundle::encode_tensors(&tensors, &BTreeMap::new(), Path::new("x")).unwrap()
     };
@@ -347,7 +381,7 @@ fn a_history_beyond_the_tables() {
     let history = || {
         file_of("history.parquet", |bundle| {
             bundle.users = Vocab::new(["a", "b", "c", "d"].map(str::to_owned).into()).unwrap();
-            bundle.user_embedding = Matrix::zeros(4, 2);
+            bundle.learned = zeros([4, 2], [4, 2]);
             bundle.history = History::new(4, 4, [(UserRow::new(3), ItemRow::new(0), 1.0)]).unwrap();
         })
     };
@@ -357,8 +391,15 @@ fn a_history_beyond_the_tables() {
 
 #[test]
 fn what_could_not_be_read_back_is_not_written() {
-    assert!(matches!(write_error(|b| b.item_embedding.data_mut()[3] = f32::INFINITY), BundleError::NotFinite { .. }));
-    assert!(matches!(write_error(|b| b.user_embedding = Matrix::zeros(3, 5)), BundleError::Shape { .. }));
+    let infinite = |bundle: &mut Bundle| {
+        let mut items = Matrix::zeros(4, 2);
+        items.data_mut()[3] = f32::INFINITY;
+        bundle.learned = Learned::Embeddings { users: Matrix::zeros(3, 2), items };
+    };
+    assert!(matches!(write_error(infinite), BundleError::NotFinite { position: 3, .. }));
+    assert!(matches!(write_error(|b| b.learned = zeros([3, 5], [4, 2])), BundleError::Shape { .. }));
+    let few = ItemWeights::from_rows(Input::One, &[vec![], vec![]]).unwrap();
+    assert!(matches!(write_error(|b| b.learned = Learned::ItemWeights(few)), BundleError::Shape { .. }));
     assert!(matches!(write_error(|b| drop(b.item_info.pop())), BundleError::Count { .. }));
     assert!(matches!(write_error(|b| b.history = History::new(2, 4, []).unwrap()), BundleError::Count { .. }));
     for name in ["", "../up", "a/b", ".hidden", "manifest.json", "model.safetensors"] {

@@ -6,10 +6,10 @@
 #[cfg(test)]
 mod golden;
 
-use lookalike_bundle::{ItemRow, Matrix, Row, UserRow};
+use lookalike_bundle::{ItemRow, Learned, Row, UserRow};
 use lookalike_dataset::{Csr, HeldOut};
 use lookalike_measure::{Judged, RankingMean, RankingSum, judge, ndcg};
-use lookalike_retrieve::{Exact, Hit, Search, Ties, blend_repeats, mask, select, select_among};
+use lookalike_retrieve::{Hit, Ties, blend_repeats, map_scores, mask, new_items, select, select_among};
 use lookalike_train::Scorer;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -88,18 +88,17 @@ impl<'a> Bench<'a> {
         self.figures(scorer.name(), lists.collect())
     }
 
-    /// Figures of embeddings; `weight` is that of the history term in the blend.
-    pub fn model(&self, name: &str, users: &Matrix, items: &Matrix, weight: Option<f64>) -> Figures {
+    /// Figures of a model; `weight` is that of the history term in the blend.
+    pub fn model(&self, name: &str, learned: &Learned, weight: Option<f64>) -> Figures {
         let lists = match self.repeats {
-            true => Exact::new(items)
-                .map_scores(&self.queries(users), |query, scores| self.lists(self.users[query], scores, weight)),
+            true => self.map_scores(learned, |user, scores| self.lists(user, scores, weight)),
             false => {
                 let judge_one = |(list, truth): (Vec<u32>, &[u32])| Lists {
                     all: None,
                     repeat: None,
                     novel: Some((judge(&list, truth), list)),
                 };
-                self.novel_lists(users, items, DEPTH).map(judge_one).collect()
+                self.novel_lists(learned, DEPTH).map(judge_one).collect()
             }
         };
         self.figures(name, lists)
@@ -107,14 +106,13 @@ impl<'a> Bench<'a> {
 
     /// ndcg@`depth` on novel items, and the weight of the history term that does best on all items (ndcg@10), if repeats
     /// exist. This is what an epoch is judged by.
-    pub fn choose(&self, users: &Matrix, items: &Matrix, depth: usize) -> (f64, Option<f64>) {
+    pub fn choose(&self, learned: &Learned, depth: usize) -> (f64, Option<f64>) {
         let mean = |figures: Vec<f64>| figures.iter().sum::<f64>() / figures.len().max(1) as f64;
         if !self.repeats {
-            let lists = self.novel_lists(users, items, depth);
+            let lists = self.novel_lists(learned, depth);
             return (mean(lists.map(|(list, truth)| ndcg(&list, truth, depth)).collect()), None);
         }
-        let judged = Exact::new(items).map_scores(&self.queries(users), |query, scores| {
-            let user = self.users[query];
+        let judged = self.map_scores(learned, |user, scores| {
             let blended = self.blended(user, scores);
             (self.novel(user, scores, depth).map(|(list, truth)| ndcg(&list, &truth, depth)), blended)
         });
@@ -145,20 +143,17 @@ impl<'a> Bench<'a> {
         WEIGHTS.iter().map(judge_one).collect()
     }
 
-    /// The rows of `table` that belong to the users with held-out items.
-    fn queries(&self, table: &Matrix) -> Matrix {
-        let mut queries = Matrix::zeros(self.users.len(), table.cols());
-        for (query, user) in self.users.iter().enumerate() {
-            queries.row_mut(query).copy_from_slice(table.row(user.index()));
-        }
-        queries
+    /// Calls `work` with the scores of every user with held-out items.
+    fn map_scores<T: Send>(&self, learned: &Learned, work: impl Fn(UserRow, &mut [f32]) -> T + Sync) -> Vec<T> {
+        let history = |user| (self.history.cols(user), self.history.weights(user));
+        map_scores(learned, &self.users, &history, |at, scores| work(self.users[at], scores))
     }
 
     /// The list of every user with its truth, where nothing held out is a repeat: what the user had is masked as the
     /// scores come, and whole rows of scores are never kept.
-    fn novel_lists(&self, users: &Matrix, items: &Matrix, depth: usize) -> impl Iterator<Item = (Vec<u32>, &[u32])> {
-        let had = |query: usize| self.history.cols(self.users[query]);
-        let lists = Exact::new(items).with_ties(self.ties).search_all(&self.queries(users), depth, &had);
+    fn novel_lists(&self, learned: &Learned, depth: usize) -> impl Iterator<Item = (Vec<u32>, &[u32])> {
+        let history = |user| (self.history.cols(user), self.history.weights(user));
+        let lists = new_items(learned, &self.users, &history, depth, self.ties);
         let truth = self.users.iter().map(|&user| self.truth.cols(user));
         lists.into_iter().map(|hits| rows(&hits)).zip(truth)
     }
@@ -221,6 +216,7 @@ fn rows(hits: &[Hit<ItemRow>]) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use lookalike_bundle::Matrix;
     use lookalike_dataset::Pair;
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
@@ -255,10 +251,10 @@ mod tests {
     #[test]
     fn ranking_candidates_again_is_ranking_everything_again() {
         let (history, held_out, [users, items]) = parts(9, 300, false);
+        let learned = Learned::Embeddings { users, items };
         let bench = Bench::new(&history, &held_out);
         assert!(bench.repeats);
-        Exact::new(&items).map_scores(&bench.queries(&users), |query, scores| {
-            let user = bench.users[query];
+        bench.map_scores(&learned, |user, scores| {
             let dense: Vec<_> = WEIGHTS.iter().map(|&w| bench.all(user, scores, Some(w)).0.ndcg_10()).collect();
             assert_eq!(bench.blended(user, scores), dense);
         });
@@ -267,15 +263,16 @@ mod tests {
     #[test]
     fn without_repeats_the_short_way_finds_the_same_figures() {
         let (history, held_out, [users, items]) = parts(200, 3000, true);
+        let learned = Learned::Embeddings { users, items };
         let short = Bench::new(&history, &held_out);
         assert!(!short.repeats);
         let long = Bench { repeats: true, ..Bench::new(&history, &held_out) };
-        assert_eq!(short.model("m", &users, &items, None).shown, long.model("m", &users, &items, None).shown);
-        assert!(short.model("m", &users, &items, None).views.is_none());
+        assert_eq!(short.model("m", &learned, None).shown, long.model("m", &learned, None).shown);
+        assert!(short.model("m", &learned, None).views.is_none());
         for depth in [1, 10, 20] {
-            assert_eq!(short.choose(&users, &items, depth).0, long.choose(&users, &items, depth).0);
+            assert_eq!(short.choose(&learned, depth).0, long.choose(&learned, depth).0);
         }
-        let figure = short.choose(&users, &items, 10).0;
-        assert!(figure > 0.0 && (figure - short.model("m", &users, &items, None).shown.ndcg_10).abs() < 1e-12);
+        let figure = short.choose(&learned, 10).0;
+        assert!(figure > 0.0 && (figure - short.model("m", &learned, None).shown.ndcg_10).abs() < 1e-12);
     }
 }

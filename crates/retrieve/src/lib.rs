@@ -13,6 +13,7 @@ mod head;
 mod hnsw;
 mod product;
 mod recommend;
+mod scores;
 mod similar;
 #[cfg(test)]
 mod testing;
@@ -23,5 +24,6 @@ pub use exact::{Exact, Search};
 pub use fold::Folding;
 pub use hnsw::{Audit, Hnsw, INDEX, IndexSettings};
 pub use recommend::{Recommender, blend_repeats};
-pub use similar::{similar, similar_to};
+pub use scores::{map_scores, new_items};
+pub use similar::{similar, similar_by_weight, similar_to};
 pub use topk::{Hit, Ties, mask, select, select_among};

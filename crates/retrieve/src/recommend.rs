@@ -1,9 +1,10 @@
 //! Items for users of a bundle: new ones by the score of the model, or all with repeats blended in.
 
-use lookalike_bundle::{Bundle, ItemRow, Matrix, Row, UserRow};
+use lookalike_bundle::{Bundle, ItemRow, Learned, Matrix, Row, UserRow};
 
 use crate::error::RetrieveError;
 use crate::exact::{Exact, Search};
+use crate::scores::{map_scores, new_items, queries};
 use crate::topk::{Hit, Ties, select};
 
 /// Users answered at a time by [`Recommender::all`]: what bounds its memory.
@@ -35,16 +36,23 @@ pub struct Recommender<'a> {
 }
 
 enum Rule<'a> {
-    /// Items without history, by a search.
-    New(&'a dyn Search),
+    /// Items without history, each one scored.
+    New,
+    /// Items without history, by a search for these embeddings of users.
+    Search(&'a Matrix, &'a dyn Search),
     /// All items, by the blended score with this weight.
     Repeat(f64),
 }
 
 impl<'a> Recommender<'a> {
-    /// Recommends items that the user has no history with. `search` goes over the items of the bundle.
-    pub fn new(bundle: &'a Bundle, search: &'a dyn Search) -> Self {
-        Self { bundle, rule: Rule::New(search) }
+    /// Recommends items that the user has no history with, after a look at every item.
+    pub fn new(bundle: &'a Bundle) -> Self {
+        Self { bundle, rule: Rule::New }
+    }
+
+    /// The same by a search over the items of the bundle; `users` are its embeddings of users.
+    pub fn through(bundle: &'a Bundle, users: &'a Matrix, search: &'a dyn Search) -> Self {
+        Self { bundle, rule: Rule::Search(users, search) }
     }
 
     /// Recommends any item; what the user did before counts as the bundle's manifest says.
@@ -57,29 +65,48 @@ impl<'a> Recommender<'a> {
 
     /// The `k` best items for each of some users, in the order given.
     pub fn for_users(&self, users: &[UserRow], k: usize) -> Vec<Vec<Hit<ItemRow>>> {
-        let Bundle { user_embedding, history, .. } = self.bundle;
-        let mut queries = Matrix::zeros(users.len(), user_embedding.cols());
-        for (at, user) in users.iter().enumerate() {
-            queries.row_mut(at).copy_from_slice(user_embedding.row(user.index()));
+        let Bundle { learned, history, .. } = self.bundle;
+        let had = |user: UserRow| (history.items(user), history.weights(user));
+        match self.rule {
+            Rule::New => new_items(learned, users, &had, k, Ties::Shuffled),
+            Rule::Search(table, search) => search.search_all(&queries(table, users), k, &|at| history.items(users[at])),
+            Rule::Repeat(weight) => map_scores(learned, users, &had, |at, scores| {
+                blend_repeats(scores, history.items(users[at]), history.weights(users[at]), weight);
+                select(scores, k, Ties::Shuffled)
+            }),
         }
-        self.for_vectors(&queries, &|at| (history.items(users[at]), history.weights(users[at])), k)
     }
 
-    /// The same for vectors of users who are not in the bundle, one per row, as [`crate::Folding`] makes them; `had`
-    /// gives the items (ascending) and weights of what each had.
+    /// The same for users who are not in the bundle: `vectors` has a row for each, as [`crate::Folding`] makes them, and
+    /// `had` gives the items (ascending) and weights of what each had.
     pub fn for_vectors<'h>(
         &self,
-        queries: &Matrix,
+        vectors: &Matrix,
         had: &(dyn Fn(usize) -> (&'h [u32], &'h [f32]) + Sync),
         k: usize,
     ) -> Vec<Vec<Hit<ItemRow>>> {
-        match self.rule {
-            Rule::New(search) => search.search_all(queries, k, &|at| had(at).0),
-            Rule::Repeat(weight) => Exact::new(&self.bundle.item_embedding).map_scores(queries, |at, scores| {
-                let (items, weights) = had(at);
-                blend_repeats(scores, items, weights, weight);
-                select(scores, k, Ties::Shuffled)
-            }),
+        let blend = |at: usize, scores: &mut [f32], weight| {
+            let (items, weights) = had(at);
+            blend_repeats(scores, items, weights, weight);
+            select(scores, k, Ties::Shuffled)
+        };
+        match &self.bundle.learned {
+            Learned::Embeddings { items, .. } => match self.rule {
+                Rule::New => Exact::new(items).search_all(vectors, k, &|at| had(at).0),
+                Rule::Search(_, search) => search.search_all(vectors, k, &|at| had(at).0),
+                Rule::Repeat(weight) => Exact::new(items).map_scores(vectors, |at, scores| blend(at, scores, weight)),
+            },
+            // Weights from item to item score a history, whoever has it.
+            learned @ Learned::ItemWeights(_) => {
+                let rows: Vec<_> = (0..vectors.rows() as u32).map(UserRow::new).collect();
+                let history = |row: UserRow| had(row.index());
+                match self.rule {
+                    Rule::Repeat(weight) => {
+                        map_scores(learned, &rows, &history, |at, scores| blend(at, scores, weight))
+                    }
+                    _ => new_items(learned, &rows, &history, k, Ties::Shuffled),
+                }
+            }
         }
     }
 
@@ -103,12 +130,21 @@ mod tests {
     #[test]
     fn new_items_alone_unless_repeats_are_asked_for() {
         let bundle = bundle(3, 50);
-        let exact = Exact::new(&bundle.item_embedding);
         let known = |user: usize, hit: &Hit<ItemRow>| hit.row.index() % 7 == user;
-        let new = Recommender::new(&bundle, &exact).for_users(&[UserRow::new(2)], 99);
+        let new = Recommender::new(&bundle).for_users(&[UserRow::new(2)], 99);
         assert!(new[0].len() == 43 && !new[0].iter().any(|hit| known(2, hit)));
         let again = Recommender::with_repeats(&bundle).unwrap().for_users(&[UserRow::new(1)], 7);
         assert!(again[0].iter().all(|hit| known(1, hit)));
+    }
+
+    #[test]
+    fn a_search_of_everything_finds_what_a_look_at_everything_finds() {
+        let bundle = bundle(5, 90);
+        let Learned::Embeddings { users, items } = &bundle.learned else { unreachable!() };
+        let rows: Vec<_> = (0..5).map(UserRow::new).collect();
+        let exact = Exact::new(items);
+        let searched = Recommender::through(&bundle, users, &exact).for_users(&rows, 9);
+        assert_eq!(searched, Recommender::new(&bundle).for_users(&rows, 9));
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Nearest rows of one table: items like an item, users like a user.
+//! Nearest rows: items like an item, users like a user.
 
-use lookalike_bundle::{Matrix, Row};
+use lookalike_bundle::{ItemRow, ItemWeights, Matrix, Row};
 
 use crate::product::Products;
-use crate::topk::{Hit, Ties, select};
+use crate::topk::{Best, Hit, Ties, select};
 
 /// The `k` rows of `table` whose vectors point most nearly where that of `row` does, best first; scores are cosines.
 /// The row itself is left out, and so are vectors of zeros, which point nowhere.
@@ -25,10 +25,21 @@ pub fn similar_to<R: Row>(table: &Matrix, vector: &[f32], except: Option<R>, k: 
     select(&cosines, k, Ties::Shuffled)
 }
 
+/// The `k` items that an item speaks for most, best first; scores are its weights. Those it speaks against are left out.
+pub fn similar_by_weight(weights: &ItemWeights, item: ItemRow, k: usize) -> Vec<Hit<ItemRow>> {
+    let mut best = Best::new(k.min(weights.cols(item).len()), Ties::Shuffled);
+    for (&other, &weight) in weights.cols(item).iter().zip(weights.values(item)) {
+        if weight > 0.0 && other != item.get() {
+            best.offer(other, weight);
+        }
+    }
+    best.finish()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use lookalike_bundle::{ItemRow, UserRow};
+    use lookalike_bundle::{Input, UserRow};
 
     use super::*;
 
@@ -56,6 +67,16 @@ mod tests {
         };
         assert_eq!(rows(None)[0], 3);
         assert!(!rows(Some(ItemRow::new(3))).contains(&3));
+    }
+
+    #[test]
+    fn weights_above_zero_in_order() {
+        let rows = [vec![(0, 9.0), (1, 0.5), (2, -3.0), (3, 2.0)], vec![], vec![], vec![]];
+        let weights = ItemWeights::from_rows(Input::One, &rows).unwrap();
+        let found = |item, k| -> Vec<u32> {
+            similar_by_weight(&weights, ItemRow::new(item), k).iter().map(|hit| hit.row.get()).collect()
+        };
+        assert_eq!((found(0, 9), found(0, 1), found(1, 3)), (vec![3, 1], vec![3], vec![]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Random tables and bundles for tests.
 #![allow(clippy::unwrap_used)]
 
-use lookalike_bundle::{Bundle, History, ItemInfo, ItemRow, Manifest, Matrix, Repeat, Row, UserRow, Vocab};
+use lookalike_bundle::{Bundle, History, ItemInfo, ItemRow, Learned, Manifest, Matrix, Repeat, Row, UserRow, Vocab};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::Value;
@@ -40,8 +40,7 @@ pub(crate) fn bundle(users: usize, items: usize) -> Bundle {
         users: Vocab::new(ids(users)).unwrap(),
         items: Vocab::new(ids(items)).unwrap(),
         item_info: vec![ItemInfo::default(); items],
-        user_embedding: random(users, 5, 1),
-        item_embedding: random(items, 5, 2),
+        learned: Learned::Embeddings { users: random(users, 5, 1), items: random(items, 5, 2) },
         tensors: Default::default(),
         history: History::new(users, items, entries).unwrap(),
         extra: Default::default(),

@@ -1,6 +1,6 @@
 //! Simple rankers that every model must stand beside: popularity, chance, personal frequency, item-kNN.
 
-use lookalike_bundle::{ItemRow, Row, UserRow};
+use lookalike_bundle::{Input, ItemRow, ItemWeights, Row, UserRow, WeightsError};
 use lookalike_dataset::{Csr, stream_seed};
 use rayon::prelude::*;
 
@@ -82,6 +82,7 @@ impl Scorer for PersonalFrequency<'_> {
 /// Items near those the user had. W = ln(1 + n) · ln(U / (1 + users of the item)); cosine between the item columns
 /// of W; every item keeps its `neighbours` nearest (and those equal to the last); score(u, j) = Σ_i W(u, i) · C(i, j).
 pub struct ItemKnn {
+    rarity: Vec<f32>,
     weights: Csr<UserRow, ItemRow>,
     near: Vec<Vec<(u32, f32)>>,
 }
@@ -91,11 +92,11 @@ impl ItemKnn {
     pub fn new(history: &Csr<UserRow, ItemRow>, neighbours: usize) -> Self {
         let users = history.n_rows() as f64;
         let popularity = Popularity::new(history).0;
+        let rarity: Vec<f64> = popularity.iter().map(|&n| (users / (1.0 + f64::from(n))).ln()).collect();
         let pairs: Vec<_> = history
             .pairs()
             .map(|mut pair| {
-                let rarity = (users / (1.0 + f64::from(popularity[pair.col.index()]))).ln();
-                pair.weight = (f64::from(pair.weight).ln_1p() * rarity) as f32;
+                pair.weight = (f64::from(pair.weight).ln_1p() * rarity[pair.col.index()]) as f32;
                 pair
             })
             .collect();
@@ -130,7 +131,15 @@ impl ItemKnn {
                 },
             )
             .collect();
-        Self { weights, near }
+        Self { rarity: rarity.into_iter().map(|number| number as f32).collect(), weights, near }
+    }
+
+    /// The same as weights from item to item, which score up to rounding as this does.
+    pub(crate) fn item_weights(&self) -> Result<ItemWeights, WeightsError> {
+        let row = |(near, &rarity): (&Vec<(u32, f32)>, &f32)| {
+            near.iter().map(|&(other, cosine)| (other, rarity * cosine)).collect::<Vec<_>>()
+        };
+        ItemWeights::from_rows(Input::Log, &self.near.iter().zip(&self.rarity).map(row).collect::<Vec<_>>())
     }
 }
 
@@ -211,6 +220,19 @@ mod tests {
                 let want: f64 = (0..ITEMS).map(|i| w[i] * c[i][item]).sum();
                 assert!((f64::from(got) - want).abs() < 1e-4, "user {user}, item {item}: {got} is not {want}");
             }
+        }
+    }
+
+    #[test]
+    fn item_weights_score_as_item_knn_does() {
+        let history = history();
+        let knn = ItemKnn::new(&history, 5);
+        let weights = knn.item_weights().unwrap();
+        let (mut own, mut theirs) = (vec![0.0; ITEMS], vec![0.0; ITEMS]);
+        for user in history.rows() {
+            knn.score(user, &mut own);
+            weights.score(history.cols(user), history.weights(user), &mut theirs);
+            assert!(own.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-4));
         }
     }
 

@@ -4,7 +4,7 @@
 //! Instructions are chosen at run time (pulp), so a build for the plain instruction set still uses AVX-512, AVX2 or
 //! NEON. Rows are padded with zeros to whole registers. Every number of a result is one sum in a fixed order.
 
-use pulp::Simd;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Rows are padded to this many numbers: a multiple of every register width in use.
 const PAD: usize = 16;
@@ -202,4 +202,22 @@ pub(crate) fn solve_positive<S: Simd>(
         right[at] = solution[at];
     }
     Ok(())
+}
+
+/// Solves one system by vector instructions chosen at run time; shapes as in [`solve_positive`]. Returns `stride(dim)`
+/// numbers.
+pub(crate) fn solve_once(dim: usize, matrix: &mut [f32], right: &mut [f32]) -> Result<Vec<f32>, NotPositive> {
+    struct Once<'a>(usize, &'a mut [f32], &'a mut [f32]);
+    impl WithSimd for Once<'_> {
+        type Output = Result<Vec<f32>, NotPositive>;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+            let Self(dim, matrix, right) = self;
+            let mut solution = vec![0.0; stride(dim)];
+            solve_positive(simd, dim, matrix, right, &mut solution)?;
+            Ok(solution)
+        }
+    }
+    Arch::new().dispatch(Once(dim, matrix, right))
 }

@@ -168,7 +168,8 @@ pub struct Device {
 }
 
 impl Device {
-    fn cpu(why: String) -> Self {
+    /// The CPU, for this reason.
+    pub fn cpu(why: String) -> Self {
         let threads = rayon::current_num_threads();
         let name = format!("CPU, {threads} {}", if threads == 1 { "thread" } else { "threads" });
         Self { burn: burn::tensor::Device::flex(), name, why, gpu: None }

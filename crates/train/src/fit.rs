@@ -4,12 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use lookalike_bundle::{ItemRow, Matrix, Tensors, UserRow, read_tensors, write_tensors};
+use lookalike_bundle::{ItemRow, Learned, Tensors, UserRow, read_tensors, write_tensors};
 use lookalike_dataset::{Csr, Dataset};
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::ItemKnn;
+use crate::bpr::BprModel;
 use crate::device::{Device, DeviceError};
+use crate::ease::ease;
 use crate::ials::IalsModel;
+use crate::one_step::OneStep;
 use crate::preset::{Knobs, Preset};
 use crate::softmax::SoftmaxModel;
 use crate::two_tower::TwoTowerModel;
@@ -26,8 +30,8 @@ pub enum Phase {
 
 /// What a run tells its caller, and what it asks. The trainer neither evaluates nor prints.
 pub trait Watch {
-    /// Judges embeddings of users and items on the validation part.
-    fn judge(&mut self, users: &Matrix, items: &Matrix) -> Verdict;
+    /// Judges what was learned so far on the validation part.
+    fn judge(&mut self, learned: &Learned) -> Verdict;
     /// Work done within an epoch, counted from 1; `total` stays the same during an epoch.
     fn progress(&mut self, phase: Phase, epoch: u32, epochs: u32, done: u64, total: u64);
     /// An epoch is over and its checkpoint is on disk; `log` holds every epoch so far, those before a resume included.
@@ -65,10 +69,8 @@ pub struct Entry {
 
 /// A finished run.
 pub struct Fitted {
-    /// `[users, dim]`.
-    pub users: Matrix,
-    /// `[items, dim]`.
-    pub items: Matrix,
+    /// What scores come from.
+    pub learned: Learned,
     /// Further weights of the model, such as `tower.*`.
     pub tensors: Tensors,
     /// Every epoch of both passes.
@@ -104,6 +106,18 @@ pub enum FitError {
     /// The device failed, or cannot hold the model.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// More memory than there is.
+    #[error("{what} takes {needs} bytes, and {has} are available")]
+    Memory {
+        /// What takes it.
+        what: String,
+        /// Bytes it takes.
+        needs: u64,
+        /// Bytes there are, or may be used.
+        has: u64,
+        /// What to do instead.
+        hint: &'static str,
+    },
     /// Reading or writing a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] lookalike_bundle::BundleError),
@@ -137,7 +151,7 @@ impl FitError {
         match self {
             Self::Stopped { kept: true, .. } => Some("the same command with `--resume` continues".into()),
             Self::Stopped { kept: false, .. } => None,
-            Self::Diverged { hint, .. } => Some((*hint).into()),
+            Self::Diverged { hint, .. } | Self::Memory { hint, .. } => Some((*hint).into()),
             Self::Device(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
             Self::OtherRun { .. } | Self::BadCheckpoint { .. } | Self::NoCheckpoint { .. } => {
@@ -156,13 +170,13 @@ pub(crate) trait Model {
         epoch: u32,
         tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>,
     ) -> Result<Option<f64>, FitError>;
-    /// Embeddings of all users and items.
-    fn embeddings(&mut self) -> Result<(Matrix, Matrix), FitError>;
+    /// What scores come from, as it is now.
+    fn learned(&mut self) -> Result<Learned, FitError>;
     /// Everything needed to continue.
     fn state(&mut self) -> Result<Tensors, FitError>;
     /// Takes such a state back; the name of a tensor that is missing or of the wrong shape if there is one.
     fn restore(&mut self, state: Tensors) -> Result<(), String>;
-    /// Weights to export beside the embeddings.
+    /// Weights to export beside what scores come from.
     fn weights(&mut self) -> Result<Tensors, FitError>;
 }
 
@@ -202,20 +216,30 @@ pub fn fit(
     while run.done(Phase::Final) < best_epoch {
         run.epoch(&mut *model, Phase::Final, best_epoch)?;
     }
-    let (users, items) = model.embeddings()?;
-    Ok(Fitted { users, items, tensors: model.weights()?, log: run.log, best_epoch, verdict })
+    Ok(Fitted { learned: model.learned()?, tensors: model.weights()?, log: run.log, best_epoch, verdict })
 }
 
 fn make<'a>(
     data: &Dataset,
     train: &'a Csr<UserRow, ItemRow>,
-    preset: &Preset,
+    preset: &'a Preset,
     device: &'a Device,
     seed: u64,
 ) -> Result<Box<dyn Model + 'a>, FitError> {
     Ok(match &preset.knobs {
         Knobs::Ials(knobs) => Box::new(IalsModel::new(train, preset.dim, knobs, device, seed)?),
         Knobs::SoftmaxMf(knobs) => Box::new(SoftmaxModel::new(train, preset.dim, knobs, device, seed)?),
+        Knobs::Bpr(knobs) => Box::new(BprModel::new(train, preset.dim, knobs, device, seed)?),
+        Knobs::Ease(knobs) => Box::new(OneStep::new(train.n_cols(), move |tick| ease(train, knobs, tick))),
+        Knobs::ItemKnn(knobs) => Box::new(OneStep::new(train.n_cols(), move |tick| {
+            let weights = ItemKnn::new(train, knobs.neighbours).item_weights();
+            tick(1, 1)?;
+            weights.map_err(|error| FitError::Diverged {
+                epoch: 1,
+                what: error.to_string(),
+                hint: "look for weights of interactions that are not finite",
+            })
+        })),
         Knobs::TwoTower(knobs) => Box::new(TwoTowerModel::new(data, train, preset.dim, knobs, device, seed)?),
     })
 }
@@ -274,13 +298,12 @@ impl Run<'_> {
         let validation = match phase {
             Phase::Final => None,
             Phase::Choose => {
-                let (users, items) = model.embeddings()?;
-                let finite = |matrix: &Matrix| matrix.data().iter().all(|number| number.is_finite());
-                if !(finite(&users) && finite(&items)) {
+                let learned = model.learned()?;
+                if !learned.is_finite() {
                     let what = "an embedding holds a number that is not finite".to_owned();
                     return Err(FitError::Diverged { epoch, what, hint: "lower `lr`, or raise `reg` or `tau`" });
                 }
-                let mut verdict = self.watch.judge(&users, &items);
+                let mut verdict = self.watch.judge(&learned);
                 verdict.figure = short(verdict.figure);
                 Some(verdict)
             }

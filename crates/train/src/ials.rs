@@ -1,6 +1,6 @@
 //! The implicit ALS model in training: the same half-steps on the CPU or on a GPU.
 
-use lookalike_bundle::{ItemRow, Matrix, Row, Tensor, Tensors, UserRow};
+use lookalike_bundle::{ItemRow, Learned, Matrix, Row, Tensor, Tensors, UserRow};
 use lookalike_dataset::{Csr, stream_seed};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -68,6 +68,13 @@ impl<'a> IalsModel<'a> {
         let engine = open(device, knobs, &by_user, &by_item, &users, &items)?;
         Ok(Self { device, knobs: knobs.clone(), by_user, by_item, engine })
     }
+
+    fn embeddings(&self) -> Result<(Matrix, Matrix), DeviceError> {
+        Ok(match &self.engine {
+            Engine::Gpu(ials) => ials.read()?,
+            Engine::Host { users, items } => (users.matrix(), items.matrix()),
+        })
+    }
 }
 
 fn open(
@@ -117,11 +124,9 @@ impl Model for IalsModel<'_> {
         Ok(None)
     }
 
-    fn embeddings(&mut self) -> Result<(Matrix, Matrix), FitError> {
-        Ok(match &self.engine {
-            Engine::Gpu(ials) => ials.read()?,
-            Engine::Host { users, items } => (users.matrix(), items.matrix()),
-        })
+    fn learned(&mut self) -> Result<Learned, FitError> {
+        let (users, items) = self.embeddings()?;
+        Ok(Learned::Embeddings { users, items })
     }
 
     fn state(&mut self) -> Result<Tensors, FitError> {

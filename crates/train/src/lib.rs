@@ -5,18 +5,23 @@
 mod als;
 mod bags;
 mod baseline;
+mod bpr;
 mod dense;
 pub mod device;
+mod ease;
 mod eigen;
 mod fit;
 mod gemm;
 pub mod gpu;
 mod host_table;
 mod ials;
+mod memory;
+mod one_step;
 mod preset;
 mod read;
 mod softmax;
 mod solve;
+mod symmetric;
 mod table;
 mod tower;
 mod two_tower;
@@ -25,5 +30,8 @@ pub use bags::{Bags, Segments};
 pub use baseline::{ItemKnn, PersonalFrequency, Popularity, Random, Scorer};
 pub use fit::{Entry, FitError, Fitted, Identity, Phase, Verdict, Watch, fit};
 pub use host_table::HostTable;
-pub use preset::{Confidence, Draw, Ials, Knobs, Loss, Optimizer, Preset, PresetError, SoftmaxMf, TwoTower};
+pub use preset::{
+    Bpr, Confidence, Ease, Ials, Knn, Knobs, Loss, Optimizer, PairDraw, PoolDraw, Preset, PresetError, SoftmaxMf,
+    TwoTower,
+};
 pub use table::Table;

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use burn::tensor::{Bool, Tensor, TensorData};
-use lookalike_bundle::{Data, ItemRow, Matrix, Row, Tensor as Stored, Tensors, UserRow};
+use lookalike_bundle::{Data, ItemRow, Learned, Matrix, Row, Tensor as Stored, Tensors, UserRow};
 use lookalike_dataset::{Csr, Dataset, Features, Pair, Shuffled, stream_seed};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -224,8 +224,8 @@ impl Model for TwoTowerModel<'_> {
         Ok(Some(mean))
     }
 
-    fn embeddings(&mut self) -> Result<(Matrix, Matrix), FitError> {
-        Ok((self.users.embeddings(self.dim)?, self.items.embeddings(self.dim)?))
+    fn learned(&mut self) -> Result<Learned, FitError> {
+        Ok(Learned::Embeddings { users: self.users.embeddings(self.dim)?, items: self.items.embeddings(self.dim)? })
     }
 
     fn state(&mut self) -> Result<Tensors, FitError> {

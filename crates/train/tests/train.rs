@@ -7,12 +7,12 @@
 
 use std::path::{Path, PathBuf};
 
-use lookalike_bundle::{ItemRow, Matrix, Row, UserRow};
+use lookalike_bundle::{ItemRow, Learned, Matrix, Row, UserRow};
 use lookalike_dataset::{Builder, Csr, Dataset, Described, FeaturesBuilder, HeldOut, Part};
 use lookalike_train::device::{Device, DeviceChoice, open};
 use lookalike_train::{
-    Confidence, Entry, FitError, Fitted, Ials, Identity, Knobs, Phase, Popularity, Preset, Scorer, TwoTower, Verdict,
-    Watch, fit,
+    Bpr, Confidence, Ease, Entry, FitError, Fitted, Ials, Identity, Knn, Knobs, PairDraw, Phase, Popularity, Preset,
+    Scorer, TwoTower, Verdict, Watch, fit,
 };
 use tempfile::TempDir;
 
@@ -75,6 +75,29 @@ fn two_tower() -> Preset {
     preset("two-tower", 12, Knobs::TwoTower(knobs))
 }
 
+fn bpr(draw: PairDraw) -> Preset {
+    let knobs = Bpr { draw, tries: 9, batch: 129, lr: 0.1, reg: 0.01 };
+    preset("bpr", 12, Knobs::Bpr(knobs))
+}
+
+/// A preset of a model that is solved in one step.
+fn one_step(name: &str, knobs: Knobs) -> Preset {
+    Preset { epochs: 1, patience: 1, ..preset(name, 0, knobs) }
+}
+
+fn ease() -> Preset {
+    one_step("ease", Knobs::Ease(Ease { reg: 10.0, neighbours: 0, keep: 40, memory_gib: 0.0 }))
+}
+
+fn item_knn() -> Preset {
+    one_step("item-knn", Knobs::ItemKnn(Knn { neighbours: 20 }))
+}
+
+/// The models that learn embeddings, epoch after epoch.
+fn by_epochs() -> [Preset; 4] {
+    [ials(), two_tower(), bpr(PairDraw::Uniform), bpr(PairDraw::Warp)]
+}
+
 /// The same for software adapters, on which every kernel launch takes its time.
 fn brief(preset: Preset) -> Preset {
     Preset { epochs: 2, ..preset }
@@ -103,10 +126,19 @@ fn novel_recall(
     found as f64 / all as f64
 }
 
-/// The inner products of a user with every item.
-fn products(users: &Matrix, items: &Matrix, user: UserRow) -> Vec<f32> {
-    let row = users.row(user.index());
-    (0..items.rows()).map(|item| row.iter().zip(items.row(item)).map(|(a, b)| a * b).sum()).collect()
+/// The scores of every item for a user with this history.
+fn scores(learned: &Learned, history: &Csr<UserRow, ItemRow>, user: UserRow) -> Vec<f32> {
+    match learned {
+        Learned::Embeddings { users, items } => {
+            let row = users.row(user.index());
+            (0..items.rows()).map(|item| row.iter().zip(items.row(item)).map(|(a, b)| a * b).sum()).collect()
+        }
+        Learned::ItemWeights(weights) => {
+            let mut scores = vec![0.0; weights.items()];
+            weights.score(history.cols(user), history.weights(user), &mut scores);
+            scores
+        }
+    }
 }
 
 /// Judges by novel recall, and asks to stop once there are `until` epochs.
@@ -117,8 +149,9 @@ struct Observer<'a> {
 }
 
 impl Watch for Observer<'_> {
-    fn judge(&mut self, users: &Matrix, items: &Matrix) -> Verdict {
-        let figure = novel_recall(&self.data.train, &self.data.validation, |user| products(users, items, user));
+    fn judge(&mut self, learned: &Learned) -> Verdict {
+        let train = &self.data.train;
+        let figure = novel_recall(train, &self.data.validation, |user| scores(learned, train, user));
         Verdict { figure, note: serde_json::Value::Null }
     }
 
@@ -181,8 +214,16 @@ impl Bench {
     }
 }
 
-fn bits(matrix: &Matrix) -> Vec<u32> {
-    matrix.data().iter().map(|number| number.to_bits()).collect()
+fn bits(learned: &Learned) -> Vec<u32> {
+    let bits = |matrix: &Matrix| matrix.data().iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+    match learned {
+        Learned::Embeddings { users, items } => [bits(users), bits(items)].concat(),
+        Learned::ItemWeights(weights) => {
+            let rows = (0..weights.items() as u32).map(ItemRow::new);
+            let entries = rows.flat_map(|item| weights.cols(item).iter().zip(weights.values(item)));
+            entries.flat_map(|(&col, &value)| [col, value.to_bits()]).collect()
+        }
+    }
 }
 
 /// Everything of two runs is the same but their seconds.
@@ -192,7 +233,7 @@ fn assert_same(a: &Fitted, b: &Fitted) {
         fitted.log.iter().map(|entry| Entry { seconds: 0.0, ..entry.clone() }).collect()
     };
     assert_eq!((log(a), a.best_epoch, &a.verdict), (log(b), b.best_epoch, &b.verdict));
-    assert!(bits(&a.users) == bits(&b.users) && bits(&a.items) == bits(&b.items), "embeddings differ");
+    assert!(bits(&a.learned) == bits(&b.learned), "what was learned differs");
     assert!(a.tensors == b.tensors, "tensors differ");
 }
 
@@ -200,7 +241,7 @@ fn learns(preset: Preset) {
     let bench = Bench::new(preset);
     let data = &bench.data;
     let fitted = bench.whole();
-    let model = novel_recall(&data.full, &data.test, |user| products(&fitted.users, &fitted.items, user));
+    let model = novel_recall(&data.full, &data.test, |user| scores(&fitted.learned, &data.full, user));
     let popularity = Popularity::new(&data.full);
     let popular = novel_recall(&data.full, &data.test, |user| {
         let mut scores = vec![0.0; data.items.len()];
@@ -221,18 +262,54 @@ fn two_tower_finds_the_planted_groups() {
 }
 
 #[test]
+fn bpr_finds_the_planted_groups() {
+    learns(bpr(PairDraw::Uniform));
+    learns(bpr(PairDraw::Warp));
+}
+
+#[test]
+fn models_of_one_step_find_the_planted_groups() {
+    learns(ease());
+    learns(item_knn());
+}
+
+#[test]
+fn a_run_of_one_step_resumes_with_the_same_bits() {
+    for preset in [ease(), item_knn()] {
+        let bench = Bench::new(preset);
+        let whole = bench.whole();
+        assert_eq!((whole.log.len(), whole.best_epoch), (2, 1));
+        for epochs in 1..=2 {
+            assert!(epochs == 2 || matches!(bench.fit(false, epochs), Err(FitError::Stopped { .. })));
+            assert_same(&bench.fit(true, usize::MAX).unwrap(), &whole);
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for preset in [bpr(PairDraw::Uniform), bpr(PairDraw::Warp), ease(), item_knn()] {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| Bench::new(preset.clone()).whole())
+        };
+        assert_same(&run(1), &run(3));
+    }
+}
+
+#[test]
 fn two_runs_leave_the_same_bits() {
-    for preset in [ials(), two_tower()] {
+    for preset in by_epochs() {
         assert_same(&Bench::new(preset.clone()).whole(), &Bench::new(preset).whole());
     }
 }
 
 #[test]
 fn another_seed_leaves_other_bits() {
-    for preset in [ials(), two_tower()] {
+    for preset in by_epochs() {
         let bench = Bench::new(preset);
         let other = bench.fit_as(Identity { seed: 6, data: "planted" }, false, usize::MAX).unwrap();
-        assert!(bits(&bench.whole().users) != bits(&other.users));
+        assert!(bits(&bench.whole().learned) != bits(&other.learned));
     }
 }
 
@@ -251,7 +328,7 @@ fn resumes_everywhere(device: &Device, preset: &Preset) {
 
 #[test]
 fn a_run_resumes_after_every_epoch_with_the_same_bits() {
-    for preset in [ials(), two_tower()] {
+    for preset in by_epochs() {
         resumes_everywhere(&open(&DeviceChoice::Cpu).unwrap(), &preset);
     }
 }
@@ -343,8 +420,10 @@ fn adapter() -> Option<Device> {
 /// The largest difference between two models' scores, divided by the largest score.
 fn difference(a: &Fitted, b: &Fitted) -> f32 {
     let (mut most, mut largest) = (0.0f32, 0.0f32);
-    for user in (0..a.users.rows()).map(|user| UserRow::new(user as u32)) {
-        for (x, y) in products(&a.users, &a.items, user).iter().zip(products(&b.users, &b.items, user)) {
+    let history = planted(1).full;
+    for user in history.rows() {
+        let scores = |fitted: &Fitted| scores(&fitted.learned, &history, user);
+        for (x, y) in scores(a).into_iter().zip(scores(b)) {
             most = most.max((x - y).abs());
             largest = largest.max(y.abs());
         }
@@ -368,7 +447,7 @@ fn gpu_and_cpu(device: &Device, mut preset: Preset) -> f32 {
 struct Improving(f64);
 
 impl Watch for Improving {
-    fn judge(&mut self, _: &Matrix, _: &Matrix) -> Verdict {
+    fn judge(&mut self, _: &Learned) -> Verdict {
         self.0 += 1.0;
         Verdict { figure: self.0, note: serde_json::Value::Null }
     }
@@ -403,9 +482,16 @@ fn a_gpu_learns_what_the_cpu_learns_by_two_tower() {
 }
 
 #[test]
+fn a_gpu_learns_what_the_cpu_learns_by_bpr() {
+    let Some(device) = adapter() else { return };
+    let difference = gpu_and_cpu(&device, bpr(PairDraw::Uniform));
+    assert!(difference < TOLERANCE, "{difference}");
+}
+
+#[test]
 fn two_runs_on_a_gpu_leave_the_same_bits() {
     let Some(device) = adapter() else { return };
-    for preset in [ials(), two_tower()].map(brief) {
+    for preset in by_epochs().map(brief) {
         let run = || Bench::on(device.clone(), preset.clone()).whole();
         assert_same(&run(), &run());
     }
@@ -414,7 +500,7 @@ fn two_runs_on_a_gpu_leave_the_same_bits() {
 #[test]
 fn a_run_on_a_gpu_resumes_after_every_epoch() {
     let Some(device) = adapter() else { return };
-    for preset in [ials(), two_tower()].map(brief) {
+    for preset in by_epochs().map(brief) {
         resumes_everywhere(&device, &preset);
     }
 }

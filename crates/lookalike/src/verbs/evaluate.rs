@@ -44,7 +44,7 @@ impl Evaluation {
     pub fn of(data: &Dataset, bundle: &Bundle, seed: u64) -> Self {
         let bench = Bench::new(&data.full, &data.test);
         let weight = bundle.manifest.repeat.as_ref().map(|repeat| repeat.weight);
-        let model = bench.model(&bundle.manifest.model, &bundle.user_embedding, &bundle.item_embedding, weight);
+        let model = bench.model(&bundle.manifest.model, &bundle.learned, weight);
         let mut models = vec![model];
         models.push(bench.baseline(&ItemKnn::new(&data.full, NEIGHBOURS)));
         models.push(bench.baseline(&PersonalFrequency::new(&data.full)));

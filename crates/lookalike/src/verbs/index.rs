@@ -1,6 +1,6 @@
 //! `index`: builds the index of a run anew, audits it, and replaces the old one together with its bundle.
 
-use lookalike_bundle::{Bundle, Matrix};
+use lookalike_bundle::{Bundle, Learned, Matrix};
 use lookalike_retrieve::{Audit, Hnsw, INDEX, IndexSettings};
 
 use crate::cli::{Common, Index};
@@ -13,7 +13,11 @@ pub fn run(common: &Common, args: &Index, say: &Say) -> Result<(), Failure> {
     let mut bundle = run.read()?;
     let (m, ef_construction) = (args.m, args.ef_construction);
     let settings = IndexSettings { m, ef_construction, seed: common.seed, ..IndexSettings::default() };
-    let (bytes, audit) = build(&bundle.user_embedding, &bundle.item_embedding, settings)?;
+    let Learned::Embeddings { users, items } = &bundle.learned else {
+        let model = &bundle.manifest.model;
+        return Err(Failure::new(format!("`{model}` has weights from item to item, and no embeddings to index")));
+    };
+    let (bytes, audit) = build(users, items, settings)?;
     attach(&mut bundle, bytes, &audit)?;
     bundle.write(&run.bundle())?;
     say.line(text(&audit));
@@ -44,4 +48,9 @@ pub fn text(audit: &Audit) -> String {
         audit.ef_search,
         audit.unreachable
     )
+}
+
+/// That a model has none, in a sentence.
+pub fn none(bundle: &Bundle) -> String {
+    format!("index: none; `{}` scores every item by its weights from item to item", bundle.manifest.model)
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
-use lookalike_bundle::{Bundle, ItemRow, Row, UserRow};
-use lookalike_retrieve::{Exact, Folding, Hit, Hnsw, INDEX, Recommender, Search};
+use lookalike_bundle::{Bundle, ItemRow, Learned, Row, UserRow};
+use lookalike_retrieve::{Folding, Hit, Hnsw, INDEX, Recommender};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -21,20 +21,16 @@ pub fn run(args: &Recommend, say: &Say) -> Result<(), Failure> {
     let bundle = Run(args.of.run.clone()).read()?;
     // For one user the index saves looking at every item. All users at once are scored exactly: block by block that
     // costs little more, and nothing is missed.
-    let index = match bundle.extra.get(INDEX) {
-        Some(bytes) if !args.exact && !args.all && !args.repeat => {
-            Some(Hnsw::from_bytes(bytes, &bundle.item_embedding)?)
+    let index = match (bundle.extra.get(INDEX), &bundle.learned) {
+        (Some(bytes), Learned::Embeddings { users, items }) if !args.exact && !args.all && !args.repeat => {
+            Some((users, Hnsw::from_bytes(bytes, items)?))
         }
         _ => None,
     };
-    let exact = Exact::new(&bundle.item_embedding);
-    let search: &dyn Search = match &index {
-        Some(index) => index,
-        None => &exact,
-    };
-    let recommender = match args.repeat {
-        true => Recommender::with_repeats(&bundle)?,
-        false => Recommender::new(&bundle, search),
+    let recommender = match &index {
+        _ if args.repeat => Recommender::with_repeats(&bundle)?,
+        Some((users, index)) => Recommender::through(&bundle, users, index),
+        None => Recommender::new(&bundle),
     };
     match (&args.user, &args.history, &args.out) {
         (_, Some(file), _) => folded(&bundle, &recommender, args.k, file, index.is_some(), say),

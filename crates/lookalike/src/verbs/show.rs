@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lookalike_bundle::Bundle;
+use lookalike_bundle::{Bundle, ItemWeights, Learned, Matrix};
 use lookalike_retrieve::Audit;
 use lookalike_train::Preset;
 use serde_json::{Value, json};
@@ -33,13 +33,12 @@ fn trained(bundle: &Bundle, say: &Say) -> Result<(), Failure> {
     let counts = [bundle.users.len(), bundle.items.len(), bundle.history.len()].map(|count| grouped(count as u64));
     say.line(format!("{}, trained on {} ({})", manifest.model, manifest.project, manifest.device));
     say.line(format!("  {} users, {} items, {} pairs of history", counts[0], counts[1], counts[2]));
-    say.line(format!(
-        "  embeddings of {} numbers; epoch {} of {}; seed {}",
-        bundle.item_embedding.cols(),
-        manifest.best_epoch,
-        manifest.epochs,
-        manifest.seed
-    ));
+    let learned = match &bundle.learned {
+        Learned::Embeddings { items, .. } => format!("embeddings of {} numbers", items.cols()),
+        Learned::ItemWeights(weights) => format!("{} weights from item to item", grouped(weights.len() as u64)),
+    };
+    let (epoch, epochs) = (manifest.best_epoch, manifest.epochs);
+    say.line(format!("  {learned}; epoch {epoch} of {epochs}; seed {}", manifest.seed));
     say.line(format!("  split {}", manifest.split));
     lines(&manifest.preset, &["name", "when", "dim"], say);
     if let Some(figures) = manifest.metrics.as_array().and_then(|models| models.first()) {
@@ -49,12 +48,17 @@ fn trained(bundle: &Bundle, say: &Say) -> Result<(), Failure> {
     if let Some(audit) = manifest.index.clone().and_then(|audit| serde_json::from_value::<Audit>(audit).ok()) {
         say.line(format!("  {}", super::index::text(&audit)));
     }
+    let weights = match &bundle.learned {
+        Learned::Embeddings { .. } => None,
+        Learned::ItemWeights(weights) => Some(weights),
+    };
     say.json(&json!({
         "manifest": to_value(manifest)?,
         "users": bundle.users.len(),
         "items": bundle.items.len(),
         "history": bundle.history.len(),
-        "dim": bundle.item_embedding.cols(),
+        "dim": bundle.learned.items().map(Matrix::cols),
+        "item_weights": weights.map(ItemWeights::len),
     }))
 }
 

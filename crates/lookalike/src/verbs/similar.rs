@@ -1,9 +1,10 @@
-//! `similar`: the nearest items of an item, the nearest users of a user, by cosine.
+//! `similar`: the nearest items of an item, the nearest users of a user; by cosine, or for a model without embeddings by
+//! its weights from item to item.
 
 use std::path::Path;
 
-use lookalike_bundle::{Bundle, ItemRow, UserRow};
-use lookalike_retrieve::{Folding, similar, similar_to};
+use lookalike_bundle::{Bundle, ItemRow, Learned, UserRow};
+use lookalike_retrieve::{Folding, similar, similar_by_weight, similar_to};
 use serde_json::json;
 
 use crate::cli::Similar;
@@ -19,14 +20,22 @@ pub fn run(args: &Similar, say: &Say) -> Result<(), Failure> {
     }
     if let Some(id) = &args.item {
         let item = run::item(&bundle, id)?;
-        let hits = similar(&bundle.item_embedding, item, args.k);
+        let (measure, hits) = match &bundle.learned {
+            Learned::Embeddings { items, .. } => ("cosine", similar(items, item, args.k)),
+            Learned::ItemWeights(weights) => ("weight", similar_by_weight(weights, item, args.k)),
+        };
         say.line(format!("items like {} ({id})", run::title(&bundle, item)));
-        say.line(table(&["", "item", "cosine"], &run::hit_rows(&bundle, &hits)));
-        return say.json(&json!({ "item": id, "similar": run::hits_json(&bundle, &hits, "cosine") }));
+        say.line(table(&["", "item", measure], &run::hit_rows(&bundle, &hits)));
+        return say.json(&json!({ "item": id, "similar": run::hits_json(&bundle, &hits, measure) }));
     }
     let id = args.user.as_deref().unwrap_or_default();
     let user = run::user(&bundle, id)?;
-    let hits = similar(&bundle.user_embedding, user, args.k);
+    let Learned::Embeddings { users, .. } = &bundle.learned else {
+        let failure =
+            Failure::new(format!("`{}` knows items and no embeddings of users to compare", bundle.manifest.model));
+        return Err(failure.with_hint("ask for `--item`, or train a model with embeddings such as `ials`"));
+    };
+    let hits = similar(users, user, args.k);
     let rows: Vec<_> = (1..)
         .zip(&hits)
         .map(|(rank, hit)| vec![format!("{rank}. {}", bundle.users.id(hit.row)), format!("{:.4}", hit.score)])
@@ -40,6 +49,7 @@ pub fn run(args: &Similar, say: &Say) -> Result<(), Failure> {
 /// The nearest items of the items of a file, from the users who had them.
 fn folded(bundle: &Bundle, k: usize, file: &Path, say: &Say) -> Result<(), Failure> {
     let folding = Folding::of_items(bundle)?;
+    let Some(table_of_items) = bundle.learned.items() else { return Ok(()) };
     let before = |id: &str| {
         let item = bundle.items.row(id);
         let entries = bundle.history.entries().filter(|(_, other, _)| Some(*other) == item);
@@ -50,7 +60,7 @@ fn folded(bundle: &Bundle, k: usize, file: &Path, say: &Say) -> Result<(), Failu
     let mut items = Vec::new();
     for (at, known) in histories.known.iter().enumerate() {
         let itself = known.id.as_deref().and_then(|id| bundle.items.row(id));
-        let hits = similar_to(&bundle.item_embedding, vectors.row(at), itself, k);
+        let hits = similar_to(table_of_items, vectors.row(at), itself, k);
         say.line(format!("items like {}, from {} users", known.name(), known.rows.len()));
         say.line(table(&["", "item", "cosine"], &run::hit_rows(bundle, &hits)));
         let similar = run::hits_json(bundle, &hits, "cosine");

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use lookalike_bundle::{Bundle, History, ItemRow, Manifest, Matrix, Repeat, Row};
+use lookalike_bundle::{Bundle, History, ItemRow, Learned, Manifest, Repeat, Row};
 use lookalike_dataset::Dataset;
-use lookalike_retrieve::IndexSettings;
-use lookalike_train::device::{self, Device};
+use lookalike_retrieve::{Audit, IndexSettings};
+use lookalike_train::device::{self, Device, DeviceChoice};
 use lookalike_train::{Entry, Fitted, Identity, Phase, Preset, Verdict, Watch, fit};
 use serde_json::{Value, json};
 
@@ -23,10 +23,10 @@ use crate::workspace::Workspace;
 pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let start = Instant::now();
     let mut preset = Preset::load(&args.model)?;
-    if let Some(epochs) = args.epochs {
+    if let Some(epochs) = args.epochs.filter(|_| !preset.knobs.one_step()) {
         preset.epochs = epochs;
     }
-    let device = device::open(&common.device)?;
+    let device = open(&common.device, &preset)?;
     let workspace = Workspace::open(common, say)?;
     let data = workspace.dataset()?;
     let run = Run(args.run.clone().unwrap_or_else(|| {
@@ -47,33 +47,35 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let spinner = say.counter("evaluating, indexing");
     let mut bundle = bundle(&data, &workspace, &preset, &device, identity, &fitted)?;
     // The index is built by one thread, so that it repeats; the evaluation takes the others meanwhile.
-    let (users, items) = (&bundle.user_embedding, &bundle.item_embedding);
+    let embeddings = bundle.learned.users().zip(bundle.learned.items());
     let settings = IndexSettings { seed: common.seed, ..IndexSettings::default() };
     let (evaluation, built) = std::thread::scope(|scope| {
         let index = scope.spawn(|| {
-            let start = Instant::now();
-            super::index::build(users, items, settings).map(|built| (built, start.elapsed().as_secs_f64()))
+            let (start, (users, items)) = (Instant::now(), embeddings?);
+            Some(super::index::build(users, items, settings).map(|built| (built, start.elapsed().as_secs_f64())))
         });
         let evaluation = Evaluation::of(&data, &bundle, common.seed);
         let seconds = late.elapsed().as_secs_f64();
-        let built = index.join().unwrap_or_else(|_| Err(Failure::new("building the index failed unexpectedly")));
+        let built = index.join().unwrap_or_else(|_| Some(Err(Failure::new("building the index failed unexpectedly"))));
         ((evaluation, seconds), built)
     });
     let (evaluation, evaluate_seconds) = evaluation;
     bundle.manifest.metrics = to_value(&evaluation.models)?;
     // A model whose index falls short is still a model: it is kept, and answers exactly.
-    let indexed = built.and_then(|((bytes, audit), seconds)| {
+    let mut attach = |((bytes, audit), seconds): ((Vec<u8>, Audit), f64)| {
         super::index::attach(&mut bundle, bytes, &audit)?;
         Ok((audit, seconds))
-    });
+    };
+    let indexed = built.map(|built| built.and_then(&mut attach)).transpose();
     bundle.write(&run.bundle())?;
     remove(&run.checkpoint())?;
     spinner.finish_and_clear();
 
     say.line(evaluation.text(&bundle));
-    let (audit, index_seconds) =
+    let indexed =
         indexed.map_err(|failure| failure.after(&format!("{} is complete but for its index", run.shown())))?;
-    say.line(super::index::text(&audit));
+    let (audit, index_seconds) = indexed.unzip();
+    say.line(audit.as_ref().map_or_else(|| super::index::none(&bundle), super::index::text));
     say.line(examples(&data, &bundle));
     say.line(format!("run: {}", run.shown()));
     say.line(next(&bundle, &run));
@@ -95,10 +97,26 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     }))
 }
 
+/// The device for a preset: a model that is solved in one step runs on the CPU, whatever else there is.
+fn open(choice: &DeviceChoice, preset: &Preset) -> Result<Device, Failure> {
+    match choice {
+        _ if !preset.knobs.one_step() => Ok(device::open(choice)?),
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::cpu(format!("where `{}` is solved", preset.name))),
+        DeviceChoice::Gpu | DeviceChoice::Named(_) => {
+            let failure = Failure::wrong_use(format!("`{}` is solved on the CPU and takes no GPU", preset.name));
+            Err(failure.with_hint("leave `--device` out"))
+        }
+    }
+}
+
 fn introduce(data: &Dataset, preset: &Preset, device: &Device, say: &Say) {
     let count = |number: usize| grouped(number as u64);
     say.line(format!("device: {} ({})", device.name(), device.why()));
-    say.line(format!("model: {}, {} numbers per embedding. {}", preset.name, preset.dim, preset.when));
+    let what = match preset.dim {
+        0 => "weights from item to item".to_owned(),
+        dim => format!("{dim} numbers per embedding"),
+    };
+    say.line(format!("model: {}, {what}. {}", preset.name, preset.when));
     say.line(format!(
         "data: {} users, {} items, {} pairs to learn from, then {} more up to the test part",
         count(data.users.len()),
@@ -145,8 +163,8 @@ impl<'a> Observer<'a> {
 }
 
 impl Watch for Observer<'_> {
-    fn judge(&mut self, users: &Matrix, items: &Matrix) -> Verdict {
-        let (figure, weight) = self.bench.choose(users, items, CHOSEN_AT);
+    fn judge(&mut self, learned: &Learned) -> Verdict {
+        let (figure, weight) = self.bench.choose(learned, CHOSEN_AT);
         Verdict { figure, note: weight.map_or(Value::Null, |weight| json!({ "repeat_weight": weight })) }
     }
 
@@ -226,8 +244,7 @@ fn bundle(
         users: data.users.clone(),
         items: data.items.clone(),
         item_info: data.item_info.clone(),
-        user_embedding: fitted.users.clone(),
-        item_embedding: fitted.items.clone(),
+        learned: fitted.learned.clone(),
         tensors: fitted.tensors.clone(),
         history: history.map_err(|error| Failure::new(format!("the history does not fit the bundle: {error}")))?,
         extra: Default::default(),
@@ -239,12 +256,11 @@ const SHOWN: usize = 8;
 
 /// Three users with what they had most often and what is recommended to them; a tick marks what they then had.
 fn examples(data: &Dataset, bundle: &Bundle) -> String {
-    use lookalike_retrieve::{Exact, Recommender};
+    use lookalike_retrieve::Recommender;
     let mut users: Vec<_> = data.test.truth.rows().filter(|&user| !data.test.truth.cols(user).is_empty()).collect();
     users.sort_by_key(|&user| (bundle.history.items(user).len(), user));
     let picked: Vec<_> = [1, 2, 3].iter().filter_map(|quarter| users.get(users.len() * quarter / 4).copied()).collect();
-    let exact = Exact::new(&bundle.item_embedding);
-    let lists = Recommender::new(bundle, &exact).for_users(&picked, SHOWN);
+    let lists = Recommender::new(bundle).for_users(&picked, SHOWN);
     let mut text = String::new();
     for (user, hits) in picked.iter().zip(lists) {
         let mut had: Vec<_> = bundle.history.items(*user).iter().zip(bundle.history.weights(*user)).collect();

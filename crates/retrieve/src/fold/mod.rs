@@ -10,7 +10,7 @@ mod sphere;
 
 use std::marker::PhantomData;
 
-use lookalike_bundle::{Bundle, ItemRow, Matrix, Row, UserRow};
+use lookalike_bundle::{Bundle, ItemRow, Learned, Matrix, Row, UserRow};
 use serde::Deserialize;
 
 use crate::error::RetrieveError;
@@ -57,6 +57,8 @@ impl Confidence {
 enum Rule<'a> {
     Ridge(Ridge<'a>, Confidence),
     Sphere(Sphere<'a>),
+    /// The model scores a history as it is: vectors are empty.
+    History,
 }
 
 /// Makes vectors of one side from rows `R` of the other.
@@ -68,14 +70,20 @@ pub struct Folding<'a, R: Row> {
 impl<'a> Folding<'a, ItemRow> {
     /// Users, from the items they had.
     pub fn of_users(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
-        Self::new(bundle, &bundle.item_embedding)
+        match &bundle.learned {
+            Learned::Embeddings { items, .. } => Self::new(bundle, items),
+            Learned::ItemWeights(_) => Ok(Self { rule: Rule::History, row: PhantomData }),
+        }
     }
 }
 
 impl<'a> Folding<'a, UserRow> {
     /// Items, from the users who had them.
     pub fn of_items(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
-        Self::new(bundle, &bundle.user_embedding)
+        match &bundle.learned {
+            Learned::Embeddings { users, .. } => Self::new(bundle, users),
+            Learned::ItemWeights(_) => Err(RetrieveError::NoFolding { model: bundle.manifest.model.clone() }),
+        }
     }
 }
 
@@ -107,6 +115,7 @@ impl<'a, R: Row> Folding<'a, R> {
             Rule::Ridge(ridge, confidence) => {
                 ridge.solve(rows.iter().zip(weights).map(|(row, &n)| (row.index(), confidence.weigh(n))))
             }
+            Rule::History => Some(Vec::new()),
             Rule::Sphere(sphere) => sphere.ascend(&rows.iter().map(|row| row.index()).collect::<Vec<_>>()),
         };
         made.filter(|vector| vector.iter().all(|number| number.is_finite()))

@@ -1,8 +1,11 @@
 //! Model presets: small TOML files that say how a model is trained. Read in two stages: what was typed, then a
 //! checked [`Preset`] whose numbers make sense.
 
+mod bpr;
+mod ease;
 mod error;
 mod ials;
+mod item_knn;
 mod softmax_mf;
 mod two_tower;
 
@@ -11,16 +14,22 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use bpr::{Bpr, PairDraw};
+pub use ease::Ease;
 pub use error::PresetError;
 pub use ials::{Confidence, Ials};
-pub use softmax_mf::{Draw, Loss, Optimizer, SoftmaxMf};
+pub use item_knn::Knn;
+pub use softmax_mf::{Loss, Optimizer, PoolDraw, SoftmaxMf};
 pub use two_tower::TwoTower;
 
 /// The presets that come with the program, by name.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("ials", include_str!("../../../../models/ials.toml")),
     ("softmax-mf", include_str!("../../../../models/softmax-mf.toml")),
     ("two-tower", include_str!("../../../../models/two-tower.toml")),
+    ("ease", include_str!("../../../../models/ease.toml")),
+    ("bpr", include_str!("../../../../models/bpr.toml")),
+    ("item-knn", include_str!("../../../../models/item-knn.toml")),
 ];
 
 /// How one model is trained.
@@ -30,7 +39,8 @@ pub struct Preset {
     pub name: String,
     /// When to use it, in a sentence.
     pub when: String,
-    /// Numbers per embedding.
+    /// Numbers per embedding; 0 for models in weights from item to item.
+    #[serde(skip_serializing_if = "none")]
     pub dim: usize,
     /// Most passes over the data.
     pub epochs: u32,
@@ -51,6 +61,12 @@ pub enum Knobs {
     SoftmaxMf(SoftmaxMf),
     /// Two towers trained by in-batch softmax.
     TwoTower(TwoTower),
+    /// Bayesian personalised ranking.
+    Bpr(Bpr),
+    /// Ridge regression of every item on the others.
+    Ease(Ease),
+    /// Items near those the user had.
+    ItemKnn(Knn),
 }
 
 impl Preset {
@@ -83,20 +99,30 @@ impl Preset {
             message: error.message().trim_end_matches('.').to_owned(),
         };
         let table: toml::Table = toml::from_str(text).map_err(parse)?;
-        let own = table.get("kind").and_then(toml::Value::as_str).map_or(&[] as &[_], Knobs::keys);
-        let known: Vec<&str> = ["kind", "when", "dim", "epochs", "patience"].iter().chain(own).copied().collect();
+        let kind = table.get("kind").and_then(toml::Value::as_str).unwrap_or_default();
+        let own = Knobs::keys(kind);
+        let common: &[&str] =
+            if one_step(kind) { &["kind", "when"] } else { &["kind", "when", "dim", "epochs", "patience"] };
+        let known: Vec<&str> = common.iter().chain(own).copied().collect();
         if let (false, Some(key)) = (own.is_empty(), table.keys().find(|key| !known.contains(&key.as_str()))) {
             let line = 1 + text.lines().position(|line| line.trim_start().starts_with(key.as_str())).unwrap_or(0);
             let nearest = known.iter().max_by(|a, b| strsim::jaro(a, key).total_cmp(&strsim::jaro(b, key)));
             let nearest = nearest.map(|&nearest| nearest.to_owned());
             return Err(PresetError::Key { file: file.to_owned(), line, key: key.clone(), nearest });
         }
-        let Common { when, dim, epochs, patience } = toml::from_str(text).map_err(parse)?;
-        let knobs: Knobs = toml::from_str(text).map_err(parse)?;
+        let Common { when } = toml::from_str(text).map_err(parse)?;
+        let given: Epochs = match one_step(kind) {
+            true => Epochs { dim: 0, epochs: 1, patience: 1 },
+            false => toml::from_str(text).map_err(parse)?,
+        };
+        let Epochs { dim, epochs, patience } = given;
         let check = Check { file, dim };
-        check.that((1..=1024).contains(&dim), "dim", dim, "from 1 to 1024")?;
-        check.that(epochs >= 1, "epochs", epochs, "at least 1")?;
-        check.that(patience >= 1, "patience", patience, "at least 1")?;
+        if !one_step(kind) {
+            check.that((1..=1024).contains(&dim), "dim", dim, "from 1 to 1024")?;
+            check.that(epochs >= 1, "epochs", epochs, "at least 1")?;
+            check.that(patience >= 1, "patience", patience, "at least 1")?;
+        }
+        let knobs: Knobs = toml::from_str(text).map_err(parse)?;
         knobs.check(&check)?;
         Ok(Self { name: name.to_owned(), when, dim, epochs, patience, knobs })
     }
@@ -106,18 +132,40 @@ impl Preset {
 #[derive(Deserialize)]
 struct Common {
     when: String,
+}
+
+/// What every kind has that learns embeddings, epoch after epoch.
+#[derive(Deserialize)]
+struct Epochs {
     dim: usize,
     epochs: u32,
     patience: u32,
 }
 
+fn none(dim: &usize) -> bool {
+    *dim == 0
+}
+
+/// Whether a kind is solved in one step, on the CPU, and has weights from item to item in the place of embeddings.
+fn one_step(kind: &str) -> bool {
+    ["ease", "item-knn"].contains(&kind)
+}
+
 impl Knobs {
+    /// Whether the model is solved in one step, on the CPU, and has weights from item to item in the place of embeddings.
+    pub fn one_step(&self) -> bool {
+        matches!(self, Self::Ease(_) | Self::ItemKnn(_))
+    }
+
     /// The keys of a kind; none for a kind that does not exist.
     fn keys(kind: &str) -> &'static [&'static str] {
         match kind {
             "ials" => Ials::KEYS,
             "softmax-mf" => SoftmaxMf::KEYS,
             "two-tower" => TwoTower::KEYS,
+            "bpr" => Bpr::KEYS,
+            "ease" => Ease::KEYS,
+            "item-knn" => Knn::KEYS,
             _ => &[],
         }
     }
@@ -127,6 +175,9 @@ impl Knobs {
             Self::Ials(knobs) => knobs.check(check),
             Self::SoftmaxMf(knobs) => knobs.check(check),
             Self::TwoTower(knobs) => knobs.check(check),
+            Self::Bpr(knobs) => knobs.check(check),
+            Self::Ease(knobs) => knobs.check(check),
+            Self::ItemKnn(knobs) => knobs.check(check),
         }
     }
 }
@@ -165,7 +216,7 @@ mod tests {
     fn built_in_presets_are_valid() {
         assert_eq!(
             Preset::built_in().map(|preset| preset.unwrap().name).collect::<Vec<_>>(),
-            ["ials", "softmax-mf", "two-tower"]
+            ["ials", "softmax-mf", "two-tower", "ease", "bpr", "item-knn"]
         );
     }
 
@@ -204,6 +255,7 @@ mod tests {
     #[test]
     fn an_unknown_model_lists_those_there_are() {
         let error = Preset::load("deepfm").unwrap_err().to_string();
-        assert_eq!(error, "there is no model `deepfm`; there are `ials`, `softmax-mf`, `two-tower`");
+        let known = "`ials`, `softmax-mf`, `two-tower`, `ease`, `bpr`, `item-knn`";
+        assert_eq!(error, format!("there is no model `deepfm`; there are {known}"));
     }
 }

@@ -19,7 +19,7 @@ pub struct SoftmaxMf {
     /// Items drawn as negatives of a step; 0 stands for all items.
     pub negatives: usize,
     /// How negatives are drawn.
-    pub draw: Draw,
+    pub draw: PoolDraw,
     /// The weight of a pair in the loss, from the summed weight of its events.
     pub confidence: Confidence,
     /// Pairs per step, rounded up to whole users.
@@ -52,7 +52,7 @@ pub enum Loss {
 /// How negatives are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Draw {
+pub enum PoolDraw {
     /// Every item equally often.
     Uniform,
     /// By how many users have an item, to the power 3/4; scores are corrected by logQ.

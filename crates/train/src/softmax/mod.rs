@@ -6,7 +6,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use lookalike_bundle::{Data, ItemRow, Matrix, Tensor, Tensors, UserRow};
+use lookalike_bundle::{Data, ItemRow, Learned, Matrix, Tensor, Tensors, UserRow};
 use lookalike_dataset::{Csr, stream_seed};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -98,8 +98,8 @@ impl Model for SoftmaxModel<'_> {
         Ok((weight > 0.0).then(|| loss / weight))
     }
 
-    fn embeddings(&mut self) -> Result<(Matrix, Matrix), FitError> {
-        Ok((self.engine.users.units(), self.engine.items.units()))
+    fn learned(&mut self) -> Result<Learned, FitError> {
+        Ok(Learned::Embeddings { users: self.engine.users.units(), items: self.engine.items.units() })
     }
 
     fn state(&mut self) -> Result<Tensors, FitError> {

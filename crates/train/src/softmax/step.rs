@@ -6,7 +6,7 @@ use lookalike_dataset::{Csr, stream_seed};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use crate::preset::{Confidence, Draw, SoftmaxMf as Knobs};
+use crate::preset::{Confidence, PoolDraw, SoftmaxMf as Knobs};
 
 /// No place in the pool.
 const NOWHERE: u32 = u32::MAX;
@@ -93,7 +93,7 @@ impl<'a> Steps<'a> {
     pub(super) fn new(train: &'a Csr<UserRow, ItemRow>, dim: usize, knobs: &Knobs, seed: u64) -> Self {
         let items = train.n_cols();
         let mut cumulative = Vec::new();
-        if knobs.draw == Draw::Popularity {
+        if knobs.draw == PoolDraw::Popularity {
             let mut users_of = vec![0u32; items];
             train.all_cols().iter().for_each(|&item| users_of[item as usize] += 1);
             let mut total = 0.0;

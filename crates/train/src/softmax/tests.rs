@@ -4,7 +4,7 @@ use lookalike_dataset::Pair;
 use proptest::prelude::*;
 
 use super::*;
-use crate::preset::{Confidence, Draw, Loss};
+use crate::preset::{Confidence, Loss, PoolDraw};
 use step::Step;
 
 fn knobs(loss: Loss, optimizer: Optimizer) -> Knobs {
@@ -14,7 +14,7 @@ fn knobs(loss: Loss, optimizer: Optimizer) -> Knobs {
         negative_weight: 1.3,
         margin: 0.1,
         negatives: 9,
-        draw: Draw::Uniform,
+        draw: PoolDraw::Uniform,
         confidence: Confidence::Linear,
         batch: 20,
         lr: 0.01,
@@ -89,7 +89,7 @@ fn slow(train: &Csr<UserRow, ItemRow>, step: &Step, knobs: &Knobs, users: &[f64]
 }
 
 /// Steps with Adagrad from zero memory move a row by `lr · g / √(mean g²)`: its direction is that of the gradient.
-fn check(loss: Loss, draw: Draw, negatives: usize, dropout: f32, seed: u64) {
+fn check(loss: Loss, draw: PoolDraw, negatives: usize, dropout: f32, seed: u64) {
     let (n_users, n_items, dim) = (13, 31, 5);
     let knobs = Knobs { draw, negatives, dropout, l2: 0.0, ..knobs(loss, Optimizer::Adagrad) };
     let train = random(n_users, n_items, 60, seed);
@@ -143,7 +143,7 @@ proptest! {
     #[test]
     fn a_step_follows_the_gradient_of_the_loss(
         loss in prop::sample::select(vec![Loss::Sl, Loss::Bsl, Loss::Ccl]),
-        draw in prop::sample::select(vec![Draw::Uniform, Draw::Popularity]),
+        draw in prop::sample::select(vec![PoolDraw::Uniform, PoolDraw::Popularity]),
         negatives in prop::sample::select(vec![0usize, 1, 9, 30]),
         dropout in prop::sample::select(vec![0.0f32, 0.3]),
         seed: u64,
@@ -156,14 +156,14 @@ proptest! {
         users in 1usize..20, items in 1usize..40, pairs in 1usize..120, batch in 1usize..50, negatives in 0usize..50, seed: u64,
     ) {
         let train = random(users, items, pairs, seed);
-        for draw in [Draw::Uniform, Draw::Popularity] {
+        for draw in [PoolDraw::Uniform, PoolDraw::Popularity] {
             let knobs = Knobs { batch, negatives, draw, ..knobs(Loss::Sl, Optimizer::Adam) };
             let mut steps = Steps::new(&train, 3, &knobs, seed);
             let mut seen = Vec::new();
             for (number, batch) in steps.epoch(2).into_iter().enumerate() {
                 let step = steps.step(batch, number as u64);
                 prop_assert!(step.items.is_sorted_by(|a, b| a < b) && step.pool.is_sorted_by(|a, b| a < b));
-                if draw == Draw::Uniform {
+                if draw == PoolDraw::Uniform {
                     prop_assert_eq!(step.pool.len(), if negatives == 0 { items } else { negatives.min(items) });
                 }
                 for (row, &user) in step.users.iter().enumerate() {
@@ -196,7 +196,7 @@ fn trained(loss: Loss, optimizer: Optimizer, threads: usize) -> (Vec<f32>, Vec<f
         for epoch in 1..=2 {
             model.epoch(epoch, &mut |_, _| Ok(())).unwrap();
         }
-        let (users, items) = model.embeddings().unwrap();
+        let Learned::Embeddings { users, items } = model.learned().unwrap() else { unreachable!() };
         (users.data().to_vec(), items.data().to_vec())
     })
 }
@@ -232,7 +232,7 @@ fn planted_tastes_are_found() {
         for epoch in 1..=15 {
             model.epoch(epoch, &mut |_, _| Ok(())).unwrap();
         }
-        let (users, items) = model.embeddings().unwrap();
+        let Learned::Embeddings { users, items } = model.learned().unwrap() else { unreachable!() };
         let score =
             |user: usize, item: usize| users.row(user).iter().zip(items.row(item)).map(|(a, b)| a * b).sum::<f32>();
         let right = (0..400).filter(|&user| {

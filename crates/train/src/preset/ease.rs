@@ -1,0 +1,38 @@
+//! Knobs of EASE.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Check, PresetError};
+
+/// Knobs of EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ease {
+    /// Strength λ of the regularisation.
+    pub reg: f32,
+    /// Items that may have a say in an item's score, its nearest ones; 0 stands for all: the dense solution, which holds
+    /// half the item × item matrix in memory.
+    #[serde(default)]
+    pub neighbours: usize,
+    /// Weights kept for an item, the largest by magnitude. What is evaluated is what is kept.
+    #[serde(default = "keep")]
+    pub keep: usize,
+    /// GiB that the solution may take; 0 asks the system what is available.
+    #[serde(default)]
+    pub memory_gib: f32,
+}
+
+fn keep() -> usize {
+    1000
+}
+
+impl Ease {
+    pub(super) const KEYS: &[&str] = &["reg", "neighbours", "keep", "memory_gib"];
+
+    pub(super) fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
+        check.positive("reg", self.reg)?;
+        check.that(self.neighbours <= 4096, "neighbours", self.neighbours, "from 1 to 4096, or 0 for all")?;
+        check.that(self.keep >= 1, "keep", self.keep, "at least 1")?;
+        let memory = self.memory_gib;
+        check.that(memory >= 0.0 && memory.is_finite(), "memory_gib", memory, "a finite number from 0 up")
+    }
+}

@@ -89,7 +89,7 @@ fn a_missing_file_of_the_bundle_is_named() {
 fn a_bundle_of_a_newer_version_is_refused() {
     let shop = Shop::trained();
     let newer =
-        |text: &mut Vec<u8>| *text = String::from_utf8_lossy(text).replacen("\"format\": 1", "\"format\": 2", 1).into();
+        |text: &mut Vec<u8>| *text = String::from_utf8_lossy(text).replacen("\"format\": 2", "\"format\": 3", 1).into();
     shop.damage("runs/ials/bundle/manifest.json", newer);
-    shop.run(&EVALUATE).hints(1, &["manifest.json` has format version 2", "update lookalike"]);
+    shop.run(&EVALUATE).hints(1, &["manifest.json` has format version 3", "update lookalike"]);
 }

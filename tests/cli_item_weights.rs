@@ -111,10 +111,10 @@ fn one_run_leaves_the_bytes_of_another() {
 #[test]
 fn more_than_fits_is_refused_before_it_begins() {
     let shop = Shop::new();
-    let tight = |text: &str| shop.write("tight.toml", text.replace("memory_gib = 0.0", "memory_gib = 0.0001"));
+    let tight = |text: &str| shop.write("tight.toml", text.replace("memory_gib = 0.0", "memory_gib = 0.00001"));
     tight(SPARSE);
     let train = || shop.run(&["train", "--model", "tight.toml"]);
-    train().hints(1, &["what 120 items have in common takes ", " bytes, and 107374 are available"]);
+    train().hints(1, &["what 120 items have in common takes ", " bytes, and 10737 are available"]);
     tight(&SPARSE.replace("neighbours = 9", "neighbours = 0"));
     train().hints(1, &["the item × item matrix of 120 items takes ", "hint: set `neighbours`"]);
 }
@@ -126,7 +126,7 @@ fn knobs_that_make_no_sense_are_named() {
         (("reg = 20.0", "reg = 0.0"), "`reg` is 0, it must be a finite number above 0"),
         (("reg = 20.0", "reg = -1.0"), "`reg` is -1"),
         (("keep = 40", "keep = 0"), "`keep` is 0, it must be at least 1"),
-        (("neighbours = 9", "neighbours = -9"), "line 4"),
+        (("neighbours = 9", "neighbours = -9"), "integer `-9`"),
         (("memory_gib = 0.0", "memory_gib = inf"), "`memory_gib` is inf"),
         (("keep = 40", "keep = 40\nepochs = 3"), "unknown key `epochs`"),
     ] {

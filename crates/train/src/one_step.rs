@@ -7,9 +7,11 @@ use crate::fit::{FitError, Model};
 /// Told of progress as (done, total); its error ends the work.
 pub(crate) type Tick<'t> = dyn FnMut(u64, u64) -> Result<(), FitError> + 't;
 
+type Solve<'a> = dyn Fn(&mut Tick<'_>) -> Result<ItemWeights, FitError> + 'a;
+
 /// Such a model, before or after its one step.
 pub(crate) struct OneStep<'a> {
-    solve: Box<dyn Fn(&mut Tick<'_>) -> Result<ItemWeights, FitError> + 'a>,
+    solve: Box<Solve<'a>>,
     items: usize,
     weights: Option<ItemWeights>,
 }

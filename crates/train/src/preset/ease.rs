@@ -13,7 +13,9 @@ pub struct Ease {
     /// half the item × item matrix in memory.
     #[serde(default)]
     pub neighbours: usize,
-    /// Weights kept for an item, the largest by magnitude. What is evaluated is what is kept.
+    /// Weights kept for an item, the largest by magnitude, at 8 bytes each. What is evaluated is what is kept. On Gowalla
+    /// (40,981 items, λ = 80) recall@20 and ndcg@20 of the dense solution are 0.1765 and 0.1465 with 4000 of them, 0.1756
+    /// and 0.1448 with 1000, 0.1732 and 0.1426 with 100.
     #[serde(default = "keep")]
     pub keep: usize,
     /// GiB that the solution may take; 0 asks the system what is available.
@@ -22,7 +24,7 @@ pub struct Ease {
 }
 
 fn keep() -> usize {
-    1000
+    4000
 }
 
 impl Ease {

@@ -8,8 +8,8 @@
 
 use rayon::prelude::*;
 
+use crate::dense::NotPositive;
 use crate::gemm::{View, ViewMut, product};
-use crate::solve::NotPositive;
 
 /// Rows and columns of a tile: large enough for the speed of a matrix product, small enough for a cache.
 const TILE: usize = 256;

@@ -58,7 +58,7 @@ fn planted(seed: u64) -> Dataset {
 }
 
 fn ials() -> Preset {
-    let knobs = Ials { alpha0: 0.1, reg: 0.1, nu: 1.0, confidence: Confidence::Log };
+    let knobs = Ials { alpha0: 0.1, reg: 0.1, nu: 1.0, confidence: Confidence::Log, block: None };
     preset("ials", 9, Knobs::Ials(knobs))
 }
 

@@ -77,7 +77,7 @@ fn a_preset_as_json_holds_every_knob() {
 fn an_unknown_name_lists_those_there_are() {
     Shop::new()
         .run(&show("deepfm"))
-        .hints(2, &["`deepfm`", "`ials`, `two-tower`, `ease`, `bpr`, `item-knn`", "folder of a run"]);
+        .hints(2, &["`deepfm`", "`ials`, `softmax-mf`, `two-tower`, `ease`, `bpr`, `item-knn`", "folder of a run"]);
 }
 
 #[test]

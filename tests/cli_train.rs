@@ -140,7 +140,7 @@ fn a_given_split_needs_no_store() {
 fn an_unknown_model_lists_those_there_are() {
     Shop::new()
         .train(&["--model", "deepfm"])
-        .hints(2, &["there is no model `deepfm`", "`ials`, `two-tower`, `ease`, `bpr`, `item-knn`"]);
+        .hints(2, &["there is no model `deepfm`", "`ials`, `softmax-mf`, `two-tower`, `ease`, `bpr`, `item-knn`"]);
 }
 
 #[test]

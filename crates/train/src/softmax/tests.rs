@@ -1,3 +1,5 @@
+//! Softmax matrix factorization against slow twins, on small random data.
+
 #![allow(clippy::unwrap_used)]
 use lookalike_bundle::Row;
 use lookalike_dataset::Pair;

@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
-"""Times an epoch of `ials` beside peers on pairs that are split already, and judges what both learned by the same code.
+"""Times an epoch of `ials` or `softmax-mf` beside a peer on pairs that are split already, and judges what both learned by
+the same code.
 
-    python3 scripts/bench/ials.py BINARY TRAIN.parquet TEST.parquet [--dim 64 256] [--rounds 3] [--epochs 4] [--device cpu]
+    python3 scripts/bench/factorization.py BINARY TRAIN.parquet TEST.parquet
+        [--model ials] [--dim 64] [--rounds 3] [--epochs 4] [--device cpu]
 
-Both files have columns `user` and `item`. The peer is irspack's exact solver (Cholesky), which minimises the same loss
-with the same knobs, or, where irspack is not installed, the exact ALS of implicit, whose loss has no such knobs: then
-times compare and figures do not. Programs take turns within a round. A peer's time of an epoch is that of training
-divided by its epochs; ours is the median epoch of the final pass. Needs numpy, scipy, pyarrow and safetensors.
+Both files have columns `user` and `item`. The peer of `ials` is irspack's exact solver (Cholesky), which minimises the
+same loss with the same knobs, or, where irspack is not installed, the exact ALS of implicit, whose loss has no such knobs:
+then times compare and figures do not. The peer of `softmax-mf` is PyTorch with dense Adam and the same loss, temperature,
+pairs per step (2048) and shared negatives (1024); it scores negatives for every pair, Lookalike for every user of a step.
+An epoch is one visit of every pair in either, but not the same number of updates of a user, so look at what both reach.
+Programs take turns within a round. A peer's time of an epoch is that of training divided by its epochs; ours is the median
+epoch of the final pass. Needs numpy, scipy, pyarrow and safetensors.
 """
 
 import argparse
@@ -29,6 +34,7 @@ from safetensors.numpy import load_file
 from scipy import sparse
 
 CUT = 20
+BATCH, NEGATIVES = 2048, 1024
 
 
 def ours(options, dim, scratch):
@@ -36,9 +42,8 @@ def ours(options, dim, scratch):
     project = Path(tempfile.mkdtemp(dir=scratch))
     split = f'{{ kind = "given", train = "{options.train}", test = "{options.test}" }}'
     (project / "lookalike.toml").write_text(f'[project]\nname = "bench"\n[interactions]\nsplit = {split}\n')
-    knobs = f"alpha0 = {options.alpha0}\nreg = {options.reg}\nnu = {options.nu}\n"
-    preset = f'kind = "ials"\nwhen = "A benchmark."\ndim = {dim}\nepochs = {options.epochs}\npatience = {options.epochs}\n'
-    (project / "bench.toml").write_text(preset + knobs + 'confidence = "one"\n')
+    common = f'when = "A benchmark."\ndim = {dim}\nepochs = {options.epochs}\npatience = {options.epochs}\n'
+    (project / "bench.toml").write_text(f'kind = "{options.model}"\n' + common + knobs(options))
     command = [options.binary, "train", "--project", project, "--model", project / "bench.toml", "--json", "--quiet"]
     done = subprocess.run([*command, "--device", options.device], stdout=subprocess.PIPE)
     # An index that misses too much ends the command with 1 and leaves the model.
@@ -50,6 +55,51 @@ def ours(options, dim, scratch):
     ids = [pq.read_table(run / "bundle" / f"{side}.parquet")["id"].to_pylist() for side in ("users", "items")]
     embeddings = [tensors[f"{side}.embedding"] for side in ("user", "item")]
     return [entry["seconds"] for entry in log if entry["phase"] == "final"], embeddings, ids
+
+
+def knobs(options):
+    if options.model == "ials":
+        return f'alpha0 = {options.alpha0}\nreg = {options.reg}\nnu = {options.nu}\nconfidence = "one"\n'
+    return f"""loss = "sl"
+tau = {options.tau}
+negative_weight = {options.negative_weight}
+margin = 0.0
+negatives = {NEGATIVES}
+draw = "uniform"
+confidence = "one"
+batch = {BATCH}
+lr = 0.1
+l2 = 0.0
+dropout = 0.0
+optimizer = "adagrad"
+"""
+
+
+def pytorch(options, dim, train):
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_num_threads(os.cpu_count())
+    device = "cpu" if options.device == "cpu" else "cuda"
+    pairs = train.tocoo()
+    rows, cols = (torch.as_tensor(side, dtype=torch.long, device=device) for side in (pairs.row, pairs.col))
+    tables = [torch.nn.Parameter(torch.randn(count, dim, device=device) * 0.1) for count in train.shape]
+    optimizer = torch.optim.Adam(tables, lr=1e-3)
+    unit = torch.nn.functional.normalize
+    start = time.perf_counter()
+    for _ in range(options.epochs):
+        for batch in torch.randperm(len(rows), device=device).split(BATCH):
+            drawn = torch.randint(train.shape[1], (NEGATIVES,), device=device)
+            users, items, others = unit(tables[0][rows[batch]]), unit(tables[1][cols[batch]]), unit(tables[1][drawn])
+            own = (users * items).sum(1) / options.tau
+            loss = (options.negative_weight * torch.logsumexp(users @ others.T / options.tau, 1) - own).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    seconds = (time.perf_counter() - start) / options.epochs
+    return seconds, [unit(table.detach()).cpu().numpy() for table in tables]
 
 
 def irspack(options, dim, train):
@@ -107,27 +157,34 @@ def spread(numbers, unit=" s"):
     return f"min {low:.3f}{unit}, median {middle:.3f}{unit}, max {high:.3f}{unit}"
 
 
+def find_peer(model):
+    for peer, package in ((irspack, "irspack"), (implicit, "implicit")) if model == "ials" else ((pytorch, "torch"),):
+        try:
+            return peer, f"{package} {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    sys.exit(f"no peer of {model} is installed")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("binary", type=Path)
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path)
-    parser.add_argument("--dim", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--model", choices=["ials", "softmax-mf"], default="ials")
+    parser.add_argument("--dim", type=int, nargs="+", default=[64])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--device", default="cpu")
-    for knob, value in (("alpha0", 0.1), ("reg", 0.001), ("nu", 1.0)):
-        parser.add_argument(f"--{knob}", type=float, default=value)
+    for knob, value in (("alpha0", 0.1), ("reg", 0.001), ("nu", 1.0), ("tau", 0.1), ("negative_weight", 1.2)):
+        parser.add_argument("--" + knob.replace("_", "-"), type=float, default=value)
     options = parser.parse_args()
     options.binary, options.train, options.test = (p.resolve() for p in (options.binary, options.train, options.test))
-    try:
-        peer, version = irspack, "irspack " + importlib.metadata.version("irspack")
-    except importlib.metadata.PackageNotFoundError:
-        peer, version = implicit, "implicit " + importlib.metadata.version("implicit")
+    peer, version = find_peer(options.model)
     train, test = matrix(options.train), matrix(options.test)
     shape = tuple(max(sizes) for sizes in zip(train.shape, test.shape))
     train.resize(shape), test.resize(shape)
-    print(f"date: {time.strftime('%F')}, {os.cpu_count()} cores, {platform.platform()}; peer: {version}, exact")
+    print(f"date: {time.strftime('%F')}, {os.cpu_count()} cores, {platform.platform()}; {options.model} beside {version}")
     print(f"load before the first round: {os.getloadavg()}; {train.nnz} pairs, {shape[0]} users, {shape[1]} items")
     with tempfile.TemporaryDirectory() as scratch:
         for dim in options.dim:

@@ -7,7 +7,7 @@
 mod golden;
 
 use lookalike_bundle::{ItemRow, Learned, Row, UserRow};
-use lookalike_dataset::{Csr, HeldOut};
+use lookalike_dataset::{Csr, HeldOut, stream_seed};
 use lookalike_measure::{Judged, RankingMean, RankingSum, judge, ndcg};
 use lookalike_retrieve::{Hit, Ties, blend_repeats, map_scores, mask, new_items, select, select_among};
 use lookalike_train::Scorer;
@@ -73,6 +73,17 @@ impl<'a> Bench<'a> {
         let had = |user: UserRow, item: &u32| history.cols(user).binary_search(item).is_ok();
         let repeats = users.iter().any(|&user| truth.cols(user).iter().any(|item| had(user, item)));
         Self { history, truth, users, repeats, ties: Ties::Shuffled }
+    }
+
+    /// The same for at most so many users, drawn by the seed: enough to choose by, where there are many.
+    pub fn of_at_most(mut self, most: usize, seed: u64) -> Self {
+        if self.users.len() > most {
+            let key = |user: &UserRow| stream_seed(seed, 30, u64::from(user.get()));
+            self.users.select_nth_unstable_by_key(most, |user| (key(user), *user));
+            self.users.truncate(most);
+            self.users.sort_unstable();
+        }
+        self
     }
 
     /// Figures of a baseline.
@@ -258,6 +269,15 @@ mod tests {
             let dense: Vec<_> = WEIGHTS.iter().map(|&w| bench.all(user, scores, Some(w)).0.ndcg_10()).collect();
             assert_eq!(bench.blended(user, scores), dense);
         });
+    }
+
+    #[test]
+    fn a_sample_of_users_is_drawn_by_the_seed() {
+        let (history, held_out, _) = parts(200, 3000, true);
+        let drawn = |most, seed| Bench::new(&history, &held_out).of_at_most(most, seed).users;
+        assert_eq!(drawn(500, 1), Bench::new(&history, &held_out).users);
+        assert_eq!((drawn(20, 1).len(), drawn(20, 1)), (20, drawn(20, 1)));
+        assert!(drawn(20, 1) != drawn(20, 2) && drawn(20, 1).is_sorted_by(|a, b| a < b));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
 
     let hash = workspace.data_hash()?;
     let identity = Identity { seed: common.seed, data: &hash };
-    let mut observer = Observer::new(&data, run.log(), say);
+    let mut observer = Observer::new(&data, common.seed, run.log(), say);
     let fitted = fit(&data, &preset, &device, identity, &run.checkpoint(), args.resume, &mut observer);
     let fitted = observer.end(fitted)?;
     let fit_seconds = fitted.log.iter().map(|entry| entry.seconds).sum::<f64>();
@@ -132,6 +132,8 @@ fn introduce(data: &Dataset, preset: &Preset, device: &Device, say: &Say) {
 
 /// Epochs are chosen by ndcg at this depth, on new items.
 const CHOSEN_AT: usize = 10;
+/// Users whose lists an epoch is judged by, at most: judging very many would take longer than learning from them.
+const CHOSEN_BY: usize = 10_000;
 
 /// Shows progress, judges epochs and keeps `log.jsonl`.
 struct Observer<'a> {
@@ -144,8 +146,8 @@ struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    fn new(data: &'a Dataset, log: std::path::PathBuf, say: &'a Say) -> Self {
-        let bench = Bench::new(&data.train, &data.validation);
+    fn new(data: &'a Dataset, seed: u64, log: std::path::PathBuf, say: &'a Say) -> Self {
+        let bench = Bench::new(&data.train, &data.validation).of_at_most(CHOSEN_BY, seed);
         Self { bench, log, say, stop: Heeding::start(), bar: None, failure: None }
     }
 

@@ -36,7 +36,7 @@ impl Table {
             return Err(DeviceError::Input { what: "accumulator", problem });
         }
         Ok(match device.gpu() {
-            Some(gpu) => Self::Gpu(GpuTable::new(gpu, table, accumulator)?),
+            Some(gpu) => Self::Gpu(GpuTable::new(gpu, table, accumulator, 1)?),
             None => Self::Host(HostTable::new(table.clone(), accumulator.to_vec())),
         })
     }
@@ -94,7 +94,7 @@ impl Table {
     pub fn read_accumulator(&self) -> Result<Vec<f32>, DeviceError> {
         match self {
             Self::Host(table) => Ok(table.read_accumulator()),
-            Self::Gpu(table) => table.read_accumulator(),
+            Self::Gpu(table) => table.read_memory(),
         }
     }
 }

@@ -11,8 +11,8 @@ use lookalike_bundle::{ItemRow, Learned, Matrix, Row, UserRow};
 use lookalike_dataset::{Builder, Csr, Dataset, Described, FeaturesBuilder, HeldOut, Part};
 use lookalike_train::device::{Device, DeviceChoice, open};
 use lookalike_train::{
-    Bpr, Confidence, Ease, Entry, FitError, Fitted, Ials, Identity, Knn, Knobs, PairDraw, Phase, Popularity, Preset,
-    Scorer, TwoTower, Verdict, Watch, fit,
+    Bpr, Confidence, Ease, Entry, FitError, Fitted, Ials, Identity, Knn, Knobs, Loss, Optimizer, PairDraw, Phase,
+    PoolDraw, Popularity, Preset, Scorer, SoftmaxMf, TwoTower, Verdict, Watch, fit,
 };
 use tempfile::TempDir;
 
@@ -80,6 +80,24 @@ fn bpr(draw: PairDraw) -> Preset {
     preset("bpr", 12, Knobs::Bpr(knobs))
 }
 
+fn softmax(loss: Loss, optimizer: Optimizer) -> Preset {
+    let knobs = SoftmaxMf {
+        loss,
+        tau: 0.2,
+        negative_weight: 1.0,
+        margin: 0.2,
+        negatives: 67,
+        draw: PoolDraw::Uniform,
+        confidence: Confidence::One,
+        batch: 501,
+        lr: if optimizer == Optimizer::Adam { 0.02 } else { 0.1 },
+        l2: 0.0,
+        dropout: 0.1,
+        optimizer,
+    };
+    preset("softmax-mf", 12, Knobs::SoftmaxMf(knobs))
+}
+
 /// A preset of a model that is solved in one step.
 fn one_step(name: &str, knobs: Knobs) -> Preset {
     Preset { epochs: 1, patience: 1, ..preset(name, 0, knobs) }
@@ -94,8 +112,9 @@ fn item_knn() -> Preset {
 }
 
 /// The models that learn embeddings, epoch after epoch.
-fn by_epochs() -> [Preset; 4] {
-    [ials(), two_tower(), bpr(PairDraw::Uniform), bpr(PairDraw::Warp)]
+fn by_epochs() -> [Preset; 6] {
+    let (sl, bsl) = (softmax(Loss::Sl, Optimizer::Adam), softmax(Loss::Bsl, Optimizer::Adagrad));
+    [ials(), two_tower(), bpr(PairDraw::Uniform), bpr(PairDraw::Warp), sl, bsl]
 }
 
 /// The same for software adapters, on which every kernel launch takes its time.
@@ -265,6 +284,12 @@ fn two_tower_finds_the_planted_groups() {
 fn bpr_finds_the_planted_groups() {
     learns(bpr(PairDraw::Uniform));
     learns(bpr(PairDraw::Warp));
+}
+
+#[test]
+fn softmax_mf_finds_the_planted_groups() {
+    learns(softmax(Loss::Sl, Optimizer::Adam));
+    learns(softmax(Loss::Ccl, Optimizer::Adagrad));
 }
 
 #[test]
@@ -486,6 +511,17 @@ fn a_gpu_learns_what_the_cpu_learns_by_bpr() {
     let Some(device) = adapter() else { return };
     let difference = gpu_and_cpu(&device, bpr(PairDraw::Uniform));
     assert!(difference < TOLERANCE, "{difference}");
+}
+
+#[test]
+fn a_gpu_learns_what_the_cpu_learns_by_softmax_mf() {
+    let Some(device) = adapter() else { return };
+    for (loss, optimizer) in
+        [(Loss::Sl, Optimizer::Adam), (Loss::Bsl, Optimizer::Adagrad), (Loss::Ccl, Optimizer::Adagrad)]
+    {
+        let difference = gpu_and_cpu(&device, softmax(loss, optimizer));
+        assert!(difference < TOLERANCE, "{loss:?}, {optimizer:?}: {difference}");
+    }
 }
 
 #[test]

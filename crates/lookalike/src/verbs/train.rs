@@ -97,10 +97,10 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     }))
 }
 
-/// The device for a preset: some models run on the CPU, whatever else there is.
+/// The device for a preset: a model that is solved in one step runs on the CPU, whatever else there is.
 fn open(choice: &DeviceChoice, preset: &Preset) -> Result<Device, Failure> {
     match choice {
-        _ if !preset.knobs.cpu_only() => Ok(device::open(choice)?),
+        _ if !preset.knobs.one_step() => Ok(device::open(choice)?),
         DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::cpu(format!("where `{}` is solved", preset.name))),
         DeviceChoice::Gpu | DeviceChoice::Named(_) => {
             let failure = Failure::wrong_use(format!("`{}` is solved on the CPU and takes no GPU", preset.name));

@@ -67,56 +67,6 @@ pub fn sum_runs(
     }
 }
 
-/// The first half of row-wise Adagrad on the segments `from..until`, whose rows lie in this shard from table
-/// row `first` on: `accumulator[row] += mean_j g_j²`, and `scale[segment] = lr / (√accumulator[row] + eps)`.
-/// One unit per segment, as a row is short and a barrier costs more than reading it.
-#[cube(launch)]
-pub fn adagrad_scale(
-    accumulator: &mut [f32],
-    grads: &[f32],
-    rows: &[u32],
-    scale: &mut [f32],
-    first: u32,
-    from: u32,
-    until: u32,
-    lr: f32,
-    eps: f32,
-    #[comptime] dim: usize,
-) {
-    let segment = from as usize + ABSOLUTE_POS;
-    if segment < until as usize {
-        let mut squares = 0.0f32;
-        for j in 0..dim {
-            let g = grads[segment * dim + j];
-            squares += g * g;
-        }
-        let row = (rows[segment] - first) as usize;
-        let sum = accumulator[row] + squares / (dim as f32);
-        accumulator[row] = sum;
-        scale[segment] = lr / (sum.sqrt() + eps);
-    }
-}
-
-/// The second half: `table[row, j] -= scale[segment] · grads[segment, j]`. One unit per number.
-#[cube(launch)]
-pub fn adagrad_apply(
-    table: &mut [f32],
-    grads: &[f32],
-    rows: &[u32],
-    scale: &[f32],
-    first: u32,
-    from: u32,
-    until: u32,
-    #[comptime] dim: usize,
-) {
-    let segment = from as usize + ABSOLUTE_POS / dim;
-    if segment < until as usize {
-        let j = ABSOLUTE_POS % dim;
-        let row = (rows[segment] - first) as usize;
-        table[row * dim + j] -= scale[segment] * grads[segment * dim + j];
-    }
-}
-
 /// The row `i` of element `p` of a lower triangle stored row by row: the largest `i` with `i(i+1)/2 <= p`.
 #[cube]
 fn triangle_row(p: usize) -> usize {

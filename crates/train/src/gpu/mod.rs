@@ -7,6 +7,8 @@
 
 mod ials;
 mod kernels;
+mod optimizer;
+mod pairs;
 mod table;
 
 use burn::Tensor;
@@ -22,6 +24,7 @@ use cubecl::server::Handle;
 use crate::device::{DeviceError, Limits, one_line};
 
 pub use ials::{GpuIals, Rows};
+pub(crate) use pairs::GpuPairs;
 pub use table::GpuTable;
 
 /// Units of the cubes that work together on one row, and of those where each unit works alone.
@@ -92,7 +95,7 @@ impl Gpu {
     }
 
     /// Bytes of `len` numbers, if one buffer holds them.
-    fn bytes(&self, what: &'static str, len: usize) -> Result<usize, DeviceError> {
+    pub(crate) fn bytes(&self, what: &'static str, len: usize) -> Result<usize, DeviceError> {
         let (bytes, limit) = (len as u128 * 4, self.limits.binding);
         if bytes > u128::from(limit) {
             return Err(DeviceError::TooLarge { what, bytes, limit });
@@ -117,7 +120,7 @@ impl Gpu {
     }
 
     /// A burn tensor as a contiguous buffer; fails if it lives on another device.
-    fn buffer_of(&self, what: &'static str, tensor: Tensor<2>) -> Result<CubeTensor, DeviceError> {
+    fn buffer_of<const D: usize>(&self, what: &'static str, tensor: Tensor<D>) -> Result<CubeTensor, DeviceError> {
         let elsewhere = || DeviceError::Input { what, problem: "lives on another device than the table".to_owned() };
         let tensor = tensor.try_into_primitive::<Cube>().map_err(|_| elsewhere())?;
         if tensor.device != self.device {

@@ -8,7 +8,7 @@ use lookalike_bundle::Matrix;
 
 use crate::bags::{Bags, Segments};
 use crate::device::DeviceError;
-use crate::gpu::{Gpu, kernels};
+use crate::gpu::{Gpu, kernels, optimizer};
 
 /// The longest run of gradients that one unit sums. A row used by thousands of examples is summed
 /// in pieces side by side, and the pieces in a second pass, both in a fixed order.
@@ -23,34 +23,37 @@ pub struct GpuTable {
     shards: Vec<Shard>,
 }
 
-/// The table's rows `rows` in one buffer `[rows, dim]` and their accumulator `[rows]` in another.
+/// The table's rows `rows` in one buffer `[rows, dim]` and what the optimizer remembers of them in another,
+/// `[rows, width]`.
 #[derive(Debug)]
 struct Shard {
     rows: Range<usize>,
     table: CubeTensor,
-    accumulator: CubeTensor,
+    memory: CubeTensor,
 }
 
 impl GpuTable {
-    /// Uploads rows `[rows, dim]` and an accumulator `[rows]`. Fails if a single row is larger than
-    /// what one buffer holds, or if the device has no room.
-    pub(crate) fn new(gpu: &Gpu, table: &Matrix, accumulator: &[f32]) -> Result<Self, DeviceError> {
+    /// Uploads rows `[rows, dim]` and what the optimizer remembers of them, `[rows, width]`: Adagrad's accumulator with
+    /// a width of 1, or Adam's moments and number of steps with 2 · dim + 1. Fails if a single row is larger than what
+    /// one buffer holds, or if the device has no room.
+    pub(crate) fn new(gpu: &Gpu, table: &Matrix, memory: &[f32], width: usize) -> Result<Self, DeviceError> {
         let (rows, dim) = (table.rows(), table.cols());
         if u32::try_from(rows).is_err() {
             let problem = format!("has {rows} rows, more than a 32-bit row number can count");
             return Err(DeviceError::Input { what: "embedding table", problem });
         }
-        gpu.bytes("embedding row", dim.max(1))?;
-        let per_shard = (gpu.limits.binding / 4) as usize / dim.max(1);
+        gpu.bytes("embedding row", dim.max(width))?;
+        let per_shard = (gpu.limits.binding / 4) as usize / dim.max(width);
         let mut shards = Vec::new();
         // A table without rows is one empty shard, so that gathering from it still yields zeros.
         for first in (0..rows.max(1)).step_by(per_shard) {
             let range = first..rows.min(first + per_shard);
             let table = gpu.upload_f32("embedding table", &table.data()[range.start * dim..range.end * dim])?;
-            let accumulator = gpu.upload_f32("embedding accumulator", &accumulator[range.clone()])?;
-            shards.push(Shard { rows: range, table, accumulator });
+            let memory = &memory[range.start * width..range.end * width];
+            let memory = gpu.upload_f32("memory of the embeddings", memory)?;
+            shards.push(Shard { rows: range, table, memory });
         }
-        let buffers: Vec<&CubeTensor> = shards.iter().flat_map(|shard| [&shard.table, &shard.accumulator]).collect();
+        let buffers: Vec<&CubeTensor> = shards.iter().flat_map(|shard| [&shard.table, &shard.memory]).collect();
         gpu.sync(&buffers)?;
         Ok(Self { gpu: gpu.clone(), rows, dim, shards })
     }
@@ -109,48 +112,111 @@ impl GpuTable {
         }
         let pieces = segments.pieces(PIECE);
         let examples = self.gpu.upload_u32("examples of the batch", segments.examples())?;
-        let rows = self.gpu.upload_u32("rows of the batch", segments.rows())?;
         let sums = self.sum_runs(&grad, Some(&examples), &pieces.offsets)?;
         let sums = self.sum_runs(&sums, None, &pieces.of_segment)?;
-        let scale = self.gpu.empty("rows of the batch", segments.rows().len())?;
-        for shard in &self.shards {
-            let from = segments.rows().partition_point(|&row| (row as usize) < shard.rows.start);
-            let until = segments.rows().partition_point(|&row| (row as usize) < shard.rows.end);
-            if from == until {
-                continue;
-            }
-            let (cubes, units) = self.gpu.units(until - from);
-            kernels::adagrad_scale::launch(
+        self.apply_adagrad(segments.rows(), &sums, lr, eps)
+    }
+
+    /// One step of row-wise Adagrad of `rows`, ascending and all different, by their gradients `[rows, dim]`.
+    pub(crate) fn adagrad(&mut self, rows: &[u32], grad: Tensor<2>, lr: f32, eps: f32) -> Result<(), DeviceError> {
+        self.apply_adagrad(rows, &self.gpu.buffer_of("gradient", grad)?, lr, eps)
+    }
+
+    fn apply_adagrad(&self, rows: &[u32], grads: &CubeTensor, lr: f32, eps: f32) -> Result<(), DeviceError> {
+        let ids = self.gpu.upload_u32("rows of the batch", rows)?;
+        let scale = self.gpu.empty("rows of the batch", rows.len())?;
+        for (shard, used) in self.used(rows) {
+            let (cubes, units) = self.gpu.units(used.len());
+            optimizer::adagrad_scale::launch(
                 &self.gpu.client,
                 cubes,
                 units,
-                shard.accumulator.clone().into_buffer_arg(),
-                sums.clone().into_buffer_arg(),
-                rows.clone().into_buffer_arg(),
+                shard.memory.clone().into_buffer_arg(),
+                grads.clone().into_buffer_arg(),
+                ids.clone().into_buffer_arg(),
                 scale.clone().into_buffer_arg(),
                 shard.rows.start as u32,
-                from as u32,
-                until as u32,
+                used.start as u32,
+                used.end as u32,
                 lr,
                 eps,
                 self.dim,
             );
-            let (cubes, units) = self.gpu.units((until - from) * self.dim);
-            kernels::adagrad_apply::launch(
+            let (cubes, units) = self.gpu.units(used.len() * self.dim);
+            optimizer::adagrad_apply::launch(
                 &self.gpu.client,
                 cubes,
                 units,
                 shard.table.clone().into_buffer_arg(),
-                sums.clone().into_buffer_arg(),
-                rows.clone().into_buffer_arg(),
+                grads.clone().into_buffer_arg(),
+                ids.clone().into_buffer_arg(),
                 scale.clone().into_buffer_arg(),
                 shard.rows.start as u32,
-                from as u32,
-                until as u32,
+                used.start as u32,
+                used.end as u32,
                 self.dim,
             );
         }
         Ok(())
+    }
+
+    /// One step of Adam of `rows`, ascending and all different, by their gradients `[rows, dim]`. The moments of other
+    /// rows stand still. `beta` are the decay rates of mean and square.
+    pub(crate) fn adam(
+        &mut self,
+        rows: &[u32],
+        grad: Tensor<2>,
+        lr: f32,
+        beta: [f32; 2],
+        eps: f32,
+    ) -> Result<(), DeviceError> {
+        let grads = self.gpu.buffer_of("gradient", grad)?;
+        let ids = self.gpu.upload_u32("rows of the batch", rows)?;
+        let corrections = self.gpu.empty("rows of the batch", 2 * rows.len())?;
+        for (shard, used) in self.used(rows) {
+            let (cubes, units) = self.gpu.units(used.len());
+            optimizer::adam_count::launch(
+                &self.gpu.client,
+                cubes,
+                units,
+                shard.memory.clone().into_buffer_arg(),
+                ids.clone().into_buffer_arg(),
+                corrections.clone().into_buffer_arg(),
+                shard.rows.start as u32,
+                used.start as u32,
+                used.end as u32,
+                beta[0],
+                beta[1],
+                self.dim,
+            );
+            let (cubes, units) = self.gpu.units(used.len() * self.dim);
+            optimizer::adam_apply::launch(
+                &self.gpu.client,
+                cubes,
+                units,
+                shard.table.clone().into_buffer_arg(),
+                shard.memory.clone().into_buffer_arg(),
+                grads.clone().into_buffer_arg(),
+                ids.clone().into_buffer_arg(),
+                corrections.clone().into_buffer_arg(),
+                shard.rows.start as u32,
+                used.start as u32,
+                used.end as u32,
+                lr,
+                beta[0],
+                beta[1],
+                eps,
+                self.dim,
+            );
+        }
+        Ok(())
+    }
+
+    /// The shards that some of `rows` (ascending) lie in, each with the places of these rows.
+    fn used(&self, rows: &[u32]) -> impl Iterator<Item = (&Shard, Range<usize>)> {
+        let below = |end: usize| rows.partition_point(|&row| (row as usize) < end);
+        let places = move |shard: &Shard| below(shard.rows.start)..below(shard.rows.end);
+        self.shards.iter().map(move |shard| (shard, places(shard))).filter(|(_, places)| !places.is_empty())
     }
 
     /// Sums of consecutive rows of `values`, or of those that `index` names; one sum per run of `offsets`.
@@ -188,10 +254,11 @@ impl GpuTable {
             .ok_or_else(|| DeviceError::Failed { reason: format!("{found} numbers came back from the table") })
     }
 
-    pub(crate) fn read_accumulator(&self) -> Result<Vec<f32>, DeviceError> {
-        let mut numbers = Vec::with_capacity(self.rows);
+    /// What the optimizer remembers of the rows, `[rows, width]`.
+    pub(crate) fn read_memory(&self) -> Result<Vec<f32>, DeviceError> {
+        let mut numbers = Vec::new();
         for shard in &self.shards {
-            numbers.extend(self.gpu.download(&shard.accumulator)?);
+            numbers.extend(self.gpu.download(&shard.memory)?);
         }
         Ok(numbers)
     }

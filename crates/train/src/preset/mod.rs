@@ -157,11 +157,6 @@ impl Knobs {
         matches!(self, Self::Ease(_) | Self::ItemKnn(_))
     }
 
-    /// Whether the model is computed on the CPU whatever device there is.
-    pub fn cpu_only(&self) -> bool {
-        self.one_step() || matches!(self, Self::SoftmaxMf(_))
-    }
-
     /// The keys of a kind; none for a kind that does not exist.
     fn keys(kind: &str) -> &'static [&'static str] {
         match kind {

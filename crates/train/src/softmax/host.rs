@@ -10,7 +10,6 @@
 //! All of a user's pairs share one row of scores, so an epoch costs (users · negatives · dim), not (pairs · negatives ·
 //! dim) as where negatives are scored for every pair. Scores and their gradients are three matrix products.
 
-use lookalike_bundle::Matrix;
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -25,7 +24,7 @@ const USERS: usize = 64;
 /// Negatives whose gradients one thread computes at a time.
 const PLACES: usize = 256;
 /// The most scores kept at a time: 64 MB.
-const SCORES: usize = 1 << 24;
+pub(super) const SCORES: usize = 1 << 24;
 
 /// Both sides on the CPU.
 pub(super) struct Host {
@@ -47,15 +46,13 @@ struct Gathered<'a> {
 }
 
 impl Host {
-    pub(super) fn new(users: &Matrix, items: &Matrix, knobs: &Knobs) -> Self {
-        let rows = |start| Rows::new(start, knobs.optimizer);
-        Self { arch: Arch::new(), dim: users.cols(), users: rows(users), items: rows(items), scores: Vec::new() }
+    pub(super) fn new(users: Rows, items: Rows) -> Self {
+        Self { arch: Arch::new(), dim: users.dim(), users, items, scores: Vec::new() }
     }
 
-    /// Learns from one step; returns its loss summed over the pairs' weights, and these weights.
-    pub(super) fn step(&mut self, step: &Step, knobs: &Knobs, [user_pace, item_pace]: [Pace; 2]) -> (f64, f64) {
+    /// Learns from one step; returns its loss summed over the pairs' weights.
+    pub(super) fn step(&mut self, step: &Step, knobs: &Knobs, [user_pace, item_pace]: [Pace; 2]) -> f64 {
         let (arch, dim) = (self.arch, self.dim);
-        let total: f64 = step.weights().iter().map(|&weight| f64::from(weight)).sum();
         let (user_units, user_lengths) = self.users.gather(arch, &step.users);
         let (item_units, item_lengths) = self.items.gather(arch, &step.items);
         let dropped: Option<Vec<f32>> = (!step.keep.is_empty())
@@ -93,7 +90,7 @@ impl Host {
             });
         }
 
-        let scale = 1.0 / total.max(f64::MIN_POSITIVE) as f32;
+        let scale = 1.0 / step.total().max(f64::MIN_POSITIVE) as f32;
         self.items.update(arch, &step.items, (&item_units, &item_lengths), item_pace, |slot, out| {
             if let Some(place) = step.place(slot) {
                 out.copy_from_slice(&pool_gradient[place * dim..][..dim]);
@@ -112,7 +109,7 @@ impl Host {
                 out.iter_mut().zip(&step.keep[row * dim..][..dim]).for_each(|(out, keep)| *out *= keep);
             }
         });
-        (loss, total)
+        loss
     }
 }
 
@@ -182,11 +179,13 @@ fn user_loss(
     let weights = &step.weights()[pairs.clone()];
     let total: f32 = weights.iter().sum();
     let (tau, share) = (knobs.tau, knobs.negative_weight);
+    let mut own_places = 0;
     for (&slot, pull) in step.slots()[pairs.clone()].iter().zip(pulls.iter_mut()) {
         *pull = dot(user, &items[slot as usize * user.len()..][..user.len()]);
         if let Some(place) = step.place(slot as usize) {
             // The user's own items are no negatives.
             scores[place] = f32::NEG_INFINITY;
+            own_places += 1;
         }
     }
     let own: f64 = match knobs.loss {
@@ -203,6 +202,11 @@ fn user_loss(
             -f64::from(total) * (f64::from(sum / total).ln() + f64::from(sharp))
         }
     };
+    if own_places == scores.len() {
+        // With no negative left, there is nothing to push away.
+        scores.fill(0.0);
+        return own;
+    }
     let negative = match knobs.loss {
         Loss::Ccl => {
             let push = total * share / scores.len() as f32;

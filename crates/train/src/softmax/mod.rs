@@ -1,5 +1,7 @@
 //! Matrix factorization with cosine scores and a softmax loss.
 
+mod engine;
+mod gpu;
 mod host;
 mod rows;
 mod step;
@@ -14,7 +16,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use crate::device::Device;
 use crate::fit::{FitError, Model};
 use crate::preset::{Optimizer, SoftmaxMf as Knobs};
-use host::Host;
+use engine::Engine;
 use rows::{Pace, Rows};
 use step::Steps;
 
@@ -29,8 +31,11 @@ const ITEM_BETA: [f32; 2] = [0.9, 0.999];
 /// Softmax matrix factorization in training.
 pub(crate) struct SoftmaxModel<'a> {
     knobs: Knobs,
+    train: &'a Csr<UserRow, ItemRow>,
+    dim: usize,
+    device: &'a Device,
     steps: Steps<'a>,
-    engine: Host,
+    engine: Engine,
 }
 
 impl<'a> SoftmaxModel<'a> {
@@ -38,24 +43,21 @@ impl<'a> SoftmaxModel<'a> {
         train: &'a Csr<UserRow, ItemRow>,
         dim: usize,
         knobs: &Knobs,
-        _device: &'a Device,
+        device: &'a Device,
         seed: u64,
     ) -> Result<Self, FitError> {
-        Ok(Self::on_host(train, dim, knobs, seed))
-    }
-
-    fn on_host(train: &'a Csr<UserRow, ItemRow>, dim: usize, knobs: &Knobs, seed: u64) -> Self {
         let spread = knobs.lr * START[usize::from(knobs.optimizer == Optimizer::Adagrad)];
         let start = |rows: usize, stream| {
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream_seed(seed, stream, 0));
             let bound = spread * 3.0f32.sqrt();
             let mut matrix = Matrix::zeros(rows, dim);
             matrix.data_mut().fill_with(|| (rng.random::<f32>() * 2.0 - 1.0) * bound);
-            matrix
+            Rows::new(matrix, knobs.optimizer)
         };
         let (users, items) = (start(train.n_rows(), 1), start(train.n_cols(), 2));
         let steps = Steps::new(train, dim, knobs, seed);
-        Self { engine: Host::new(&users, &items, knobs), knobs: knobs.clone(), steps }
+        let engine = Engine::open(device, users, items, &steps.largest())?;
+        Ok(Self { knobs: knobs.clone(), train, dim, device, steps, engine })
     }
 
     fn paces(&self) -> [Pace; 2] {
@@ -80,15 +82,12 @@ impl Model for SoftmaxModel<'_> {
         for number in 0..total {
             let step = next.take().or_else(|| batches.next().map(|users| self.steps.step(users, first + number)));
             let Some(step) = step else { break };
-            // One thread draws the next step while the others compute this one.
-            let (steps, engine, knobs) = (&mut self.steps, &mut self.engine, &self.knobs);
-            let (drawn, (step_loss, step_weight)) = rayon::join(
-                || batches.next().map(|users| steps.step(users, first + number + 1)),
-                || engine.step(&step, knobs, paces),
-            );
+            let steps = &mut self.steps;
+            let draw = || batches.next().map(|users| steps.step(users, first + number + 1));
+            let (step_loss, drawn) = self.engine.step(&step, &self.knobs, paces, draw)?;
             next = drawn;
             loss += step_loss;
-            weight += step_weight;
+            weight += step.total();
             if !loss.is_finite() {
                 let what = format!("the loss of step {} is {step_loss}", number + 1);
                 return Err(FitError::Diverged { epoch, what, hint: "lower `lr`, or raise `tau`" });
@@ -99,12 +98,13 @@ impl Model for SoftmaxModel<'_> {
     }
 
     fn learned(&mut self) -> Result<Learned, FitError> {
-        Ok(Learned::Embeddings { users: self.engine.users.units(), items: self.engine.items.units() })
+        let [users, items] = self.engine.rows(&self.knobs)?;
+        Ok(Learned::Embeddings { users: users.units(), items: items.units() })
     }
 
     fn state(&mut self) -> Result<Tensors, FitError> {
         let mut state = Tensors::new();
-        for (name, rows) in [("user", &self.engine.users), ("item", &self.engine.items)] {
+        for (name, rows) in ["user", "item"].into_iter().zip(self.engine.rows(&self.knobs)?) {
             let (data, memory) = rows.parts();
             state.insert(name.into(), Tensor::f32s(data.to_vec()));
             state.insert(format!("{name}.memory"), Tensor::f32s(memory.to_vec()));
@@ -117,12 +117,16 @@ impl Model for SoftmaxModel<'_> {
             Some(Data::F32(data)) => Ok(data),
             _ => Err(name.to_owned()),
         };
-        let mut restore = |name: &str, rows: &mut Rows| {
+        let mut restore = |name: &str, rows: usize| {
             let (data, memory) = (take(name)?, take(&format!("{name}.memory"))?);
-            rows.restore(data, memory).ok_or(name.to_owned())
+            let matrix = Matrix::from_vec(rows, self.dim, data);
+            let rows = matrix.and_then(|matrix| Rows::with_memory(matrix, self.knobs.optimizer, memory));
+            rows.ok_or(name.to_owned())
         };
-        restore("user", &mut self.engine.users)?;
-        restore("item", &mut self.engine.items)
+        let (users, items) = (restore("user", self.train.n_rows())?, restore("item", self.train.n_cols())?);
+        let engine = Engine::open(self.device, users, items, &self.steps.largest());
+        self.engine = engine.map_err(|error| error.to_string())?;
+        Ok(())
     }
 
     fn weights(&mut self) -> Result<Tensors, FitError> {

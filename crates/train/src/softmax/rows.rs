@@ -9,7 +9,7 @@ use crate::preset::Optimizer;
 /// Rows that one thread updates in a row.
 const LEAF: usize = 64;
 /// Keeps lengths and step sizes from a division by zero.
-const TINY: f32 = 1e-8;
+pub(super) const TINY: f32 = 1e-8;
 
 /// How fast one side learns.
 #[derive(Clone, Copy, Debug)]
@@ -31,21 +31,33 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(start: &Matrix, optimizer: Optimizer) -> Self {
+    /// Rows that start here, with nothing to remember.
+    pub(super) fn new(start: Matrix, optimizer: Optimizer) -> Self {
         let width = memory_width(optimizer, start.cols());
         let memory = vec![0.0; start.rows() * width];
-        Self { dim: start.cols(), width, data: start.data().to_vec(), memory }
+        Self { dim: start.cols(), width, data: start.into_vec(), memory }
+    }
+
+    /// Rows that go on from here; nothing if what is remembered has another size.
+    pub(super) fn with_memory(rows: Matrix, optimizer: Optimizer, memory: Vec<f32>) -> Option<Self> {
+        let width = memory_width(optimizer, rows.cols());
+        let fits = memory.len() == rows.rows() * width;
+        fits.then(|| Self { dim: rows.cols(), width, data: rows.into_vec(), memory })
+    }
+
+    /// Numbers of an embedding.
+    pub(super) fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Numbers that the optimizer remembers of a row.
+    pub(super) fn width(&self) -> usize {
+        self.width
     }
 
     /// The embeddings as they are, and what the optimizer remembers.
     pub(super) fn parts(&self) -> (&[f32], &[f32]) {
         (&self.data, &self.memory)
-    }
-
-    /// Takes both back if they have the right sizes.
-    pub(super) fn restore(&mut self, data: Vec<f32>, memory: Vec<f32>) -> Option<()> {
-        let fits = data.len() == self.data.len() && memory.len() == self.memory.len();
-        fits.then(|| (self.data, self.memory) = (data, memory))
     }
 
     /// The embeddings at length 1; a row of zeros stays one.

@@ -26,13 +26,13 @@ pub(super) struct Step {
     /// The place in the pool of each slot, or [`NOWHERE`].
     places: Vec<u32>,
     /// Where the pairs of each user start in `slots`, then their number.
-    offsets: Vec<u32>,
+    pub(super) offsets: Vec<u32>,
     slots: Vec<u32>,
     weights: Vec<f32>,
     /// Where the pairs of each slot start in `by_slot`, then their number.
-    slot_offsets: Vec<u32>,
+    pub(super) slot_offsets: Vec<u32>,
     /// Numbers of pairs, slot after slot.
-    by_slot: Vec<u32>,
+    pub(super) by_slot: Vec<u32>,
     /// The row of each pair.
     rows: Vec<u32>,
     /// What the numbers of the users' embeddings are multiplied by, `[users, dim]`: 0 where left out, more than 1 where
@@ -56,6 +56,11 @@ impl Step {
         &self.weights
     }
 
+    /// The sum of the pairs' weights.
+    pub(super) fn total(&self) -> f64 {
+        self.weights.iter().map(|&weight| f64::from(weight)).sum()
+    }
+
     /// The numbers of a slot's pairs, ascending.
     pub(super) fn pairs_about(&self, slot: usize) -> &[u32] {
         &self.by_slot[self.slot_offsets[slot] as usize..self.slot_offsets[slot + 1] as usize]
@@ -70,6 +75,15 @@ impl Step {
     pub(super) fn place(&self, slot: usize) -> Option<usize> {
         Some(self.places[slot]).filter(|&place| place != NOWHERE).map(|place| place as usize)
     }
+}
+
+/// What no step exceeds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Largest {
+    pub(super) users: usize,
+    pub(super) items: usize,
+    pub(super) pool: usize,
+    pub(super) pairs: usize,
 }
 
 /// Draws steps. An epoch visits every pair once, all pairs of a user in one step.
@@ -117,6 +131,14 @@ impl<'a> Steps<'a> {
             users,
             slot_of: vec![NOWHERE; items],
         }
+    }
+
+    /// What no step exceeds: each has at least one pair for every user, and less than a batch before its last user.
+    pub(super) fn largest(&self) -> Largest {
+        let longest = self.users.iter().map(|&user| self.train.cols(UserRow::new(user)).len()).max().unwrap_or(0);
+        let pairs = (self.batch.saturating_add(longest)).min(self.train.len());
+        let items = self.negatives.saturating_add(pairs).min(self.train.n_cols());
+        Largest { users: self.batch.min(self.users.len()), items, pool: self.negatives, pairs }
     }
 
     /// The users of each step of an epoch.

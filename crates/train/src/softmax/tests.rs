@@ -6,7 +6,9 @@ use lookalike_dataset::Pair;
 use proptest::prelude::*;
 
 use super::*;
+use crate::device::{DeviceChoice, DeviceError, open};
 use crate::preset::{Confidence, Loss, PoolDraw};
+use host::Host;
 use step::Step;
 
 fn knobs(loss: Loss, optimizer: Optimizer) -> Knobs {
@@ -73,7 +75,10 @@ fn slow(train: &Csr<UserRow, ItemRow>, step: &Step, knobs: &Knobs, users: &[f64]
             .filter(|(item, _)| !had.contains(item))
             .map(|(item, log_weight)| (cosine(item), log_weight))
             .collect();
-        let log_sum = || others.iter().map(|(s, w)| (s / tau + w).exp()).sum::<f64>().ln();
+        let log_sum = || match others.is_empty() {
+            true => 0.0,
+            false => others.iter().map(|(s, w)| (s / tau + w).exp()).sum::<f64>().ln(),
+        };
         loss += match knobs.loss {
             Loss::Sl => own.iter().map(|(w, s)| -w * s / tau).sum::<f64>() + weight * share * log_sum(),
             Loss::Bsl => {
@@ -99,14 +104,15 @@ fn check(loss: Loss, draw: PoolDraw, negatives: usize, dropout: f32, seed: u64) 
     let mut steps = Steps::new(&train, dim, &knobs, seed);
     let batch = steps.epoch(1).swap_remove(0);
     let step = steps.step(batch, 7);
-    let mut host = Host::new(&users, &items, &knobs);
+    let rows = |start: &Matrix| Rows::new(start.clone(), knobs.optimizer);
+    let mut host = Host::new(rows(&users), rows(&items));
     let pace = Pace { optimizer: Optimizer::Adagrad, lr: 1.0, l2: 0.0, beta: USER_BETA };
-    let (got, weight) = host.step(&step, &knobs, [pace, pace]);
+    let got = host.step(&step, &knobs, [pace, pace]) / step.total();
 
     let wide = |table: &Matrix| table.data().iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
     let (mut users64, mut items64) = (wide(&users), wide(&items));
     let want = slow(&train, &step, &knobs, &users64, &items64, dim);
-    assert!((got / weight - want).abs() < 1e-5 * want.abs().max(1.0), "loss {} is not {want}", got / weight);
+    assert!((got - want).abs() < 1e-5 * want.abs().max(1.0), "loss {got} is not {want}");
 
     const TINY: f64 = 1e-5;
     for side in 0..2 {
@@ -194,7 +200,8 @@ fn trained(loss: Loss, optimizer: Optimizer, threads: usize) -> (Vec<f32>, Vec<f
     let knobs = Knobs { batch: 700, negatives: 64, lr: 0.05, ..knobs(loss, optimizer) };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        let mut model = SoftmaxModel::on_host(&train, 17, &knobs, 5);
+        let device = Device::cpu("in a test".into());
+        let mut model = SoftmaxModel::new(&train, 17, &knobs, &device, 5).unwrap();
         for epoch in 1..=2 {
             model.epoch(epoch, &mut |_, _| Ok(())).unwrap();
         }
@@ -230,7 +237,8 @@ fn planted_tastes_are_found() {
     for optimizer in [Optimizer::Adam, Optimizer::Adagrad] {
         let lr = if optimizer == Optimizer::Adam { 0.01 } else { 0.1 };
         let knobs = Knobs { lr, l2: 0.0, batch: 300, negatives: 50, ..knobs(Loss::Sl, optimizer) };
-        let mut model = SoftmaxModel::on_host(&train, 8, &knobs, 5);
+        let device = Device::cpu("in a test".into());
+        let mut model = SoftmaxModel::new(&train, 8, &knobs, &device, 5).unwrap();
         for epoch in 1..=15 {
             model.epoch(epoch, &mut |_, _| Ok(())).unwrap();
         }
@@ -244,4 +252,78 @@ fn planted_tastes_are_found() {
         let right = right.count();
         assert!(right > 390, "{optimizer:?}: {right} of 400");
     }
+}
+
+/// The adapter named by `LOOKALIKE_TEST_ADAPTER`; without the variable, no GPU is looked for.
+fn adapter() -> Option<Device> {
+    let name = std::env::var("LOOKALIKE_TEST_ADAPTER").ok()?;
+    Some(open(&DeviceChoice::Named(name)).unwrap())
+}
+
+/// Embeddings and memories after three steps on one device, and the loss of each step.
+fn three_steps(device: &Device, knobs: &Knobs, dim: usize) -> [Vec<f32>; 5] {
+    let train = random(13, 31, 60, 4);
+    let mut steps = Steps::new(&train, dim, knobs, 4);
+    let rows = |rows, seed| Rows::new(table(rows, dim, seed), knobs.optimizer);
+    let mut engine = Engine::open(device, rows(13, 1), rows(31, 2), &steps.largest()).unwrap();
+    let pace = |beta| Pace { optimizer: knobs.optimizer, lr: 0.05, l2: knobs.l2, beta };
+    let mut losses = Vec::new();
+    for (number, batch) in steps.epoch(1).into_iter().take(3).enumerate() {
+        let step = steps.step(batch, number as u64);
+        let (loss, ()) = engine.step(&step, knobs, [pace(USER_BETA), pace(ITEM_BETA)], || ()).unwrap();
+        losses.push((loss / step.total()) as f32);
+    }
+    let [users, items] = engine.rows(knobs).unwrap();
+    let parts = [users.parts(), items.parts()].map(|(data, memory)| [data.to_vec(), memory.to_vec()]);
+    let [[users, user_memory], [items, item_memory]] = parts;
+    [users, user_memory, items, item_memory, losses]
+}
+
+/// What the devices may differ by, as a share of the largest number where that is above 1: sums in another order, and
+/// an exponential that a device may round to 2⁻²².
+const TOLERANCE: f32 = 1e-4;
+
+#[test]
+fn a_gpu_steps_as_the_cpu_does() {
+    let Some(device) = adapter() else { return };
+    let cpu = Device::cpu("in a test".into());
+    for (nth, loss) in [Loss::Sl, Loss::Bsl, Loss::Ccl].into_iter().enumerate() {
+        for (optimizer, draw) in [(Optimizer::Adam, PoolDraw::Uniform), (Optimizer::Adagrad, PoolDraw::Popularity)] {
+            let (negatives, dropout, dim) = [(9, 0.2, 17), (0, 0.0, 3), (1, 0.5, 1)][nth];
+            // So little in one buffer splits the tables, and where all items are negatives it cuts a step into blocks.
+            let narrow = device.clone().with_binding_limit(31 * dim.max(2) as u64 * 4 + 8);
+            let knobs = Knobs { draw, negatives, dropout, ..knobs(loss, optimizer) };
+            let want = three_steps(&cpu, &knobs, dim);
+            for device in [&device, &narrow] {
+                let got = three_steps(device, &knobs, dim);
+                assert!(got == three_steps(device, &knobs, dim), "{loss:?}, {optimizer:?}: two runs differ");
+                for (part, (got, want)) in got.iter().zip(&want).enumerate() {
+                    assert_eq!(got.len(), want.len());
+                    for (at, (g, w)) in got.iter().zip(want).enumerate() {
+                        let close = (g - w).abs() <= TOLERANCE * w.abs().max(1.0);
+                        assert!(close, "{loss:?}, {optimizer:?}, part {part}, number {at}: {g} is not {w}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_too_large_for_a_gpu_is_refused_before_it() {
+    let Some(device) = adapter() else { return };
+    let train = random(13, 31, 60, 4);
+    let knobs = Knobs { negatives: 0, ..knobs(Loss::Sl, Optimizer::Adagrad) };
+    let narrow = |limit| {
+        let device = device.clone().with_binding_limit(limit);
+        let error = SoftmaxModel::new(&train, 5, &knobs, &device, 1).err();
+        error.map(|error| match error {
+            FitError::Device(DeviceError::TooLarge { what, .. }) => what,
+            error => panic!("{error}"),
+        })
+    };
+    assert_eq!(
+        [narrow(31 * 4 - 1), narrow(31 * 4 * 5 - 1), narrow(31 * 4 * 5)],
+        [Some("scores of one user"), Some("items of a step"), None]
+    );
 }

@@ -62,6 +62,9 @@ pub struct Train {
     /// At most so many epochs instead of the preset's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
+    /// Try N settings of the model's knobs on the validation part first, the preset among them, and train the best one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub tune: Option<u32>,
     /// Folder for what training leaves [default: runs/MODEL in the project]
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,

@@ -79,6 +79,7 @@ from!(
     lookalike_bundle::BundleError,
     lookalike_train::device::DeviceError,
     lookalike_train::FitError,
+    lookalike_train::TuneError,
     lookalike_retrieve::RetrieveError
 );
 

@@ -7,7 +7,7 @@
 mod golden;
 
 use lookalike_bundle::{ItemRow, Learned, Row, UserRow};
-use lookalike_dataset::{Csr, HeldOut, stream_seed};
+use lookalike_dataset::{Csr, Dataset, HeldOut, stream_seed};
 use lookalike_measure::{Judged, RankingMean, RankingSum, judge, ndcg};
 use lookalike_retrieve::{Hit, Ties, blend_repeats, map_scores, mask, new_items, select, select_among};
 use lookalike_train::Scorer;
@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 const DEPTH: usize = 20;
 /// Weights tried for the history term; the last one all but ignores the model, save for ties and novel items.
 const WEIGHTS: [f64; 8] = [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0];
+/// Users whose lists an epoch is judged by, at most: judging very many would take longer than learning from them.
+const CHOSEN_BY: usize = 10_000;
 /// Users scored at a time by a baseline.
 const BLOCK: usize = 16;
 
@@ -75,8 +77,12 @@ impl<'a> Bench<'a> {
         Self { history, truth, users, repeats, ties: Ties::Shuffled }
     }
 
-    /// The same for at most so many users, drawn by the seed: enough to choose by, where there are many.
-    pub fn of_at_most(mut self, most: usize, seed: u64) -> Self {
+    /// The validation part, for [`Self::choose`]: at most [`CHOSEN_BY`] users, drawn by the seed.
+    pub fn to_choose_by(data: &'a Dataset, seed: u64) -> Self {
+        Self::new(&data.train, &data.validation).of_at_most(CHOSEN_BY, seed)
+    }
+
+    fn of_at_most(mut self, most: usize, seed: u64) -> Self {
         if self.users.len() > most {
             let key = |user: &UserRow| stream_seed(seed, 30, u64::from(user.get()));
             self.users.select_nth_unstable_by_key(most, |user| (key(user), *user));

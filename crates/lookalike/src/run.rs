@@ -24,6 +24,16 @@ impl Run {
         self.0.join("log.jsonl")
     }
 
+    /// Every trial of a search for knobs.
+    pub fn trials(&self) -> PathBuf {
+        self.0.join("tune.jsonl")
+    }
+
+    /// The preset that a search found best.
+    pub fn preset(&self) -> PathBuf {
+        self.0.join("preset.toml")
+    }
+
     /// Reads the bundle of the run.
     pub fn read(&self) -> Result<Bundle, Failure> {
         Ok(Bundle::read(&self.bundle())?)

@@ -200,23 +200,36 @@ pub fn fit(
     watch: &mut dyn Watch,
 ) -> Result<Fitted, FitError> {
     let seed = identity.seed;
-    let mut run = Run { preset, device, identity, checkpoint, watch, log: Vec::new() };
-    let mut state = if resume { Some(run.load()?) } else { None };
+    let checkpoint = Checkpoint { path: checkpoint, marks: marks(preset, device, identity) };
+    let (mut state, log) = if resume { checkpoint.load()? } else { (None, Vec::new()) };
+    let mut run = Run { preset, checkpoint: Some(&checkpoint), watch, log };
 
     if state.is_none() || run.log.last().is_some_and(|entry| entry.phase == Phase::Choose) {
         let mut model = make(data, &data.train, preset, device, seed)?;
-        run.restore(&mut *model, state.take())?;
-        while !run.chosen() {
-            run.epoch(&mut *model, Phase::Choose, preset.epochs)?;
-        }
+        checkpoint.restore(&mut *model, state.take())?;
+        run.choose(&mut *model)?;
     }
     let (best_epoch, verdict) = run.best();
     let mut model = make(data, &data.full, preset, device, seed)?;
-    run.restore(&mut *model, state.take())?;
+    checkpoint.restore(&mut *model, state.take())?;
     while run.done(Phase::Final) < best_epoch {
         run.epoch(&mut *model, Phase::Final, best_epoch)?;
     }
     Ok(Fitted { learned: model.learned()?, tensors: model.weights()?, log: run.log, best_epoch, verdict })
+}
+
+/// The choosing pass alone, without a checkpoint: every epoch of it, and the number of the best one.
+pub(crate) fn choose(
+    data: &Dataset,
+    preset: &Preset,
+    device: &Device,
+    seed: u64,
+    watch: &mut dyn Watch,
+) -> Result<(Vec<Entry>, u32), FitError> {
+    let mut run = Run { preset, checkpoint: None, watch, log: Vec::new() };
+    run.choose(&mut *make(data, &data.train, preset, device, seed)?)?;
+    let (best, _) = run.best();
+    Ok((run.log, best))
 }
 
 fn make<'a>(
@@ -252,9 +265,7 @@ fn short(number: f64) -> f64 {
 
 struct Run<'a> {
     preset: &'a Preset,
-    device: &'a Device,
-    identity: Identity<'a>,
-    checkpoint: &'a Path,
+    checkpoint: Option<&'a Checkpoint<'a>>,
     watch: &'a mut dyn Watch,
     log: Vec<Entry>,
 }
@@ -282,9 +293,16 @@ impl Run<'_> {
         done >= self.preset.epochs || (done > 0 && done - self.best().0 >= self.preset.patience)
     }
 
+    fn choose(&mut self, model: &mut dyn Model) -> Result<(), FitError> {
+        while !self.chosen() {
+            self.epoch(model, Phase::Choose, self.preset.epochs)?;
+        }
+        Ok(())
+    }
+
     fn epoch(&mut self, model: &mut dyn Model, phase: Phase, epochs: u32) -> Result<(), FitError> {
         let epoch = self.done(phase) + 1;
-        let kept = !self.log.is_empty();
+        let kept = self.checkpoint.is_some() && !self.log.is_empty();
         let start = Instant::now();
         let watch = &mut *self.watch;
         let loss = model.epoch(epoch, &mut |done, total| {
@@ -309,46 +327,58 @@ impl Run<'_> {
             }
         };
         self.log.push(Entry { phase, epoch, loss: loss.map(short), validation, seconds });
-        self.save(model.state()?)?;
+        if let Some(checkpoint) = self.checkpoint {
+            checkpoint.save(model.state()?, &self.log)?;
+        }
         self.watch.epoch(&self.log);
         Ok(())
     }
+}
 
-    /// What must agree for a checkpoint to be continued, by name.
-    fn marks(&self) -> [(&'static str, String); 4] {
-        [
-            ("preset", serde_json::to_string(self.preset).unwrap_or_default()),
-            ("device", self.device.name().to_owned()),
-            ("seed", self.identity.seed.to_string()),
-            ("data", self.identity.data.to_owned()),
-        ]
-    }
+/// What must agree for a checkpoint to be continued, by name.
+type Marks = [(&'static str, String); 4];
 
-    fn save(&self, state: Tensors) -> Result<(), FitError> {
+fn marks(preset: &Preset, device: &Device, identity: Identity<'_>) -> Marks {
+    [
+        ("preset", serde_json::to_string(preset).unwrap_or_default()),
+        ("device", device.name().to_owned()),
+        ("seed", identity.seed.to_string()),
+        ("data", identity.data.to_owned()),
+    ]
+}
+
+/// The file that a run is continued from.
+struct Checkpoint<'a> {
+    path: &'a Path,
+    marks: Marks,
+}
+
+impl Checkpoint<'_> {
+    fn save(&self, state: Tensors, log: &[Entry]) -> Result<(), FitError> {
         let mut meta: std::collections::BTreeMap<_, _> =
-            self.marks().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        meta.insert("log".into(), serde_json::to_string(&self.log).unwrap_or_default());
-        Ok(write_tensors(self.checkpoint, &state, &meta)?)
+            self.marks.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        meta.insert("log".into(), serde_json::to_string(log).unwrap_or_default());
+        Ok(write_tensors(self.path, &state, &meta)?)
     }
 
-    fn load(&mut self) -> Result<Tensors, FitError> {
-        let path = self.checkpoint.to_owned();
+    fn load(&self) -> Result<(Option<Tensors>, Vec<Entry>), FitError> {
+        let path = self.path.to_owned();
         if !path.exists() {
             return Err(FitError::NoCheckpoint { path });
         }
         let (state, meta) = read_tensors(&path)?;
-        for (what, value) in self.marks() {
-            if meta.get(what) != Some(&value) {
+        for (what, value) in &self.marks {
+            if meta.get(*what) != Some(value) {
                 return Err(FitError::OtherRun { path, what });
             }
         }
         let log = meta.get("log").and_then(|log| serde_json::from_str(log).ok());
-        self.log = log.ok_or(FitError::BadCheckpoint { path, name: "log".into() })?;
-        Ok(state)
+        let log = log.ok_or(FitError::BadCheckpoint { path, name: "log".into() })?;
+        Ok((Some(state), log))
     }
 
     fn restore(&self, model: &mut dyn Model, state: Option<Tensors>) -> Result<(), FitError> {
         let Some(state) = state else { return Ok(()) };
-        model.restore(state).map_err(|name| FitError::BadCheckpoint { path: self.checkpoint.to_owned(), name })
+        model.restore(state).map_err(|name| FitError::BadCheckpoint { path: self.path.to_owned(), name })
     }
 }

@@ -24,6 +24,7 @@ mod solve;
 mod symmetric;
 mod table;
 mod tower;
+mod tune;
 mod two_tower;
 
 pub use bags::{Bags, Segments};
@@ -35,3 +36,4 @@ pub use preset::{
     TwoTower,
 };
 pub use table::Table;
+pub use tune::{Trial, TuneError, Tuned, WatchTrials, tune};

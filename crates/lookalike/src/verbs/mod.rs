@@ -7,3 +7,4 @@ pub mod recommend;
 pub mod show;
 pub mod similar;
 pub mod train;
+pub mod tune;

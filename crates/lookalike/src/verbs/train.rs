@@ -8,7 +8,7 @@ use lookalike_bundle::{Bundle, History, ItemRow, Learned, Manifest, Repeat, Row}
 use lookalike_dataset::Dataset;
 use lookalike_retrieve::{Audit, IndexSettings};
 use lookalike_train::device::{self, Device, DeviceChoice};
-use lookalike_train::{Entry, Fitted, Identity, Phase, Preset, Verdict, Watch, fit};
+use lookalike_train::{Entry, FitError, Fitted, Identity, Phase, Preset, Verdict, Watch, fit};
 use serde_json::{Value, json};
 
 use super::evaluate::Evaluation;
@@ -26,6 +26,12 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     if let Some(epochs) = args.epochs.filter(|_| !preset.knobs.one_step()) {
         preset.epochs = epochs;
     }
+    if args.tune.is_some() && args.resume {
+        let failure = Failure::wrong_use("`--tune` searches from the start and does not go with `--resume`");
+        return Err(
+            failure.with_hint("once a search is over, `--model` with the `preset.toml` it left resumes training")
+        );
+    }
     let device = open(&common.device, &preset)?;
     let workspace = Workspace::open(common, say)?;
     let data = workspace.dataset()?;
@@ -38,9 +44,21 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
 
     let hash = workspace.data_hash()?;
     let identity = Identity { seed: common.seed, data: &hash };
+    let mut trials = None;
+    if let Some(settings) = args.tune {
+        let tuned = super::tune::search(&data, &preset, settings, &device, common.seed, &run, say)?;
+        (preset, trials) = (tuned.best, Some(tuned.trials));
+    }
     let mut observer = Observer::new(&data, common.seed, run.log(), say);
     let fitted = fit(&data, &preset, &device, identity, &run.checkpoint(), args.resume, &mut observer);
-    let fitted = observer.end(fitted)?;
+    let stopped = match (&fitted, args.tune) {
+        (Err(FitError::Stopped { kept, .. }), Some(_)) => Some(super::tune::continued(&run, *kept)),
+        _ => None,
+    };
+    let fitted = observer.end(fitted).map_err(|failure| match stopped {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    })?;
     let fit_seconds = fitted.log.iter().map(|entry| entry.seconds).sum::<f64>();
 
     let late = Instant::now();
@@ -91,6 +109,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         },
         "epochs": fitted.log.len(),
         "best_epoch": fitted.best_epoch,
+        "trials": to_value(&trials)?,
         "peak_rss_bytes": peak_rss_bytes(),
         "metrics": to_value(&evaluation)?,
         "index": to_value(&audit)?,
@@ -131,9 +150,7 @@ fn introduce(data: &Dataset, preset: &Preset, device: &Device, say: &Say) {
 }
 
 /// Epochs are chosen by ndcg at this depth, on new items.
-const CHOSEN_AT: usize = 10;
-/// Users whose lists an epoch is judged by, at most: judging very many would take longer than learning from them.
-const CHOSEN_BY: usize = 10_000;
+pub(super) const CHOSEN_AT: usize = 10;
 
 /// Shows progress, judges epochs and keeps `log.jsonl`.
 struct Observer<'a> {
@@ -147,7 +164,7 @@ struct Observer<'a> {
 
 impl<'a> Observer<'a> {
     fn new(data: &'a Dataset, seed: u64, log: std::path::PathBuf, say: &'a Say) -> Self {
-        let bench = Bench::new(&data.train, &data.validation).of_at_most(CHOSEN_BY, seed);
+        let bench = Bench::to_choose_by(data, seed);
         Self { bench, log, say, stop: Heeding::start(), bar: None, failure: None }
     }
 

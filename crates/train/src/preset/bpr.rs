@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, PresetError};
+use super::{Check, Dice, PresetError};
 
 /// Knobs of Bayesian personalised ranking (Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback",
 /// UAI 2009).
@@ -33,6 +33,11 @@ pub enum PairDraw {
 
 impl Bpr {
     pub(super) const KEYS: &[&str] = &["draw", "tries", "batch", "lr", "reg"];
+
+    pub(super) fn draw(&self, dice: &mut Dice) -> Self {
+        let draw = dice.pick([PairDraw::Uniform, PairDraw::Warp]);
+        Self { draw, lr: dice.log(0.02, 0.5), reg: dice.log(0.0001, 0.1), ..self.clone() }
+    }
 
     pub(super) fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
         check.that((1..=1024).contains(&self.tries), "tries", self.tries, "from 1 to 1024")?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, PresetError};
+use super::{Check, Dice, PresetError};
 
 /// Knobs of EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,10 @@ fn keep() -> usize {
 
 impl Ease {
     pub(super) const KEYS: &[&str] = &["reg", "neighbours", "keep", "memory_gib"];
+
+    pub(super) fn draw(&self, dice: &mut Dice) -> Self {
+        Self { reg: dice.log(5.0, 3000.0), ..self.clone() }
+    }
 
     pub(super) fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
         check.positive("reg", self.reg)?;

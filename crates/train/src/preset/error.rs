@@ -31,6 +31,14 @@ pub enum PresetError {
         /// What is wrong.
         message: String,
     },
+    /// A preset that TOML cannot say.
+    #[error("preset `{name}` cannot be written as TOML")]
+    Text {
+        /// The preset's name.
+        name: String,
+        /// Why.
+        source: toml::ser::Error,
+    },
     /// A key that this kind of model does not have.
     #[error("`{file}`, line {line}: unknown key `{key}`")]
     Key {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, PresetError};
+use super::{Check, Dice, PresetError};
 
 /// Rows of so many numbers are solved as a whole on the CPU. On Gowalla that took less time than blocks of any size up
 /// to here, and about as much at 1024.
@@ -53,6 +53,16 @@ impl Confidence {
 
 impl Ials {
     pub(super) const KEYS: &[&str] = &["alpha0", "reg", "nu", "confidence", "block"];
+
+    /// λ of one setting of ν says nothing of another: where λ·n^ν shall be the same for a row with n = 1000, λ grows by
+    /// 1000^(1 - ν). The range is that of ν = 1, moved so.
+    pub(super) fn draw(&self, dice: &mut Dice) -> Self {
+        let nu = dice.pick([0.0, 0.5, 1.0]);
+        let scale = 1000.0f32.powf(1.0 - nu);
+        let reg = dice.log(0.0005 * scale, 0.05 * scale);
+        let confidence = dice.pick([Confidence::One, Confidence::Log, Confidence::Linear]);
+        Self { alpha0: dice.log(0.01, 2.0), reg, nu, confidence, block: self.block }
+    }
 
     pub(super) fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
         check.positive("alpha0", self.alpha0)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, PresetError};
+use super::{Check, Dice, PresetError};
 
 /// Knobs of the model by nearest items; see [`crate::ItemKnn`] for what it computes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,10 @@ pub struct Knn {
 
 impl Knn {
     pub(super) const KEYS: &[&str] = &["neighbours"];
+
+    pub(super) fn draw(&self, dice: &mut Dice) -> Self {
+        Self { neighbours: dice.log(5.0, 500.0) as usize }
+    }
 
     pub(super) fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
         check.that(self.neighbours >= 1, "neighbours", self.neighbours, "at least 1")

@@ -2,6 +2,7 @@
 //! checked [`Preset`] whose numbers make sense.
 
 mod bpr;
+mod dice;
 mod ease;
 mod error;
 mod ials;
@@ -15,6 +16,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use bpr::{Bpr, PairDraw};
+use dice::Dice;
 pub use ease::Ease;
 pub use error::PresetError;
 pub use ials::{Confidence, Ials};
@@ -35,7 +37,7 @@ const BUILT_IN: [(&str, &str); 6] = [
 /// How one model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Preset {
-    /// The preset's name: a built-in name or the stem of its file.
+    /// The preset's name: a built-in name, or what its file says, else the stem of its file.
     pub name: String,
     /// When to use it, in a sentence.
     pub when: String,
@@ -91,6 +93,40 @@ impl Preset {
         BUILT_IN.iter().map(|(name, _)| Self::load(name))
     }
 
+    /// The preset with knobs drawn from the ranges that are worth trying. Ranges are wide: they shall hold a good setting
+    /// of any data set, and a search among some draws finds it.
+    #[must_use]
+    pub fn draw(&self, seed: u64) -> Self {
+        Self { knobs: self.knobs.draw(&mut Dice::new(seed)), ..self.clone() }
+    }
+
+    /// The preset with a model of this size, trained for at most so many epochs.
+    pub(crate) fn resized(&self, dim: usize, epochs: u32) -> Self {
+        let mut resized = Self { dim, epochs, ..self.clone() };
+        if let Knobs::Ials(Ials { block: Some(block), .. }) = &mut resized.knobs {
+            *block = dim.min(*block);
+        }
+        resized
+    }
+
+    /// The text of a file that [`Preset::load`] reads back as this preset.
+    pub fn to_toml(&self) -> Result<String, PresetError> {
+        #[derive(Serialize)]
+        struct File<'a> {
+            #[serde(flatten)]
+            common: Common,
+            #[serde(flatten)]
+            epochs: Option<Epochs>,
+            #[serde(flatten)]
+            knobs: &'a Knobs,
+        }
+        let Self { dim, epochs, patience, .. } = *self;
+        let common = Common { name: Some(self.name.clone()), when: self.when.clone() };
+        let epochs = (!self.knobs.one_step()).then_some(Epochs { dim, epochs, patience });
+        let text = toml::to_string(&File { common, epochs, knobs: &self.knobs });
+        text.map_err(|source| PresetError::Text { name: self.name.clone(), source })
+    }
+
     fn parse(name: &str, file: &str, text: &str) -> Result<Self, PresetError> {
         let at = |span: Option<std::ops::Range<usize>>| 1 + text[..span.map_or(0, |s| s.start)].matches('\n').count();
         let parse = |error: toml::de::Error| PresetError::Parse {
@@ -101,8 +137,11 @@ impl Preset {
         let table: toml::Table = toml::from_str(text).map_err(parse)?;
         let kind = table.get("kind").and_then(toml::Value::as_str).unwrap_or_default();
         let own = Knobs::keys(kind);
-        let common: &[&str] =
-            if one_step(kind) { &["kind", "when"] } else { &["kind", "when", "dim", "epochs", "patience"] };
+        let common: &[&str] = if one_step(kind) {
+            &["kind", "name", "when"]
+        } else {
+            &["kind", "name", "when", "dim", "epochs", "patience"]
+        };
         let known: Vec<&str> = common.iter().chain(own).copied().collect();
         if let (false, Some(key)) = (own.is_empty(), table.keys().find(|key| !known.contains(&key.as_str()))) {
             let line = 1 + text.lines().position(|line| line.trim_start().starts_with(key.as_str())).unwrap_or(0);
@@ -110,13 +149,22 @@ impl Preset {
             let nearest = nearest.map(|&nearest| nearest.to_owned());
             return Err(PresetError::Key { file: file.to_owned(), line, key: key.clone(), nearest });
         }
-        let Common { when } = toml::from_str(text).map_err(parse)?;
+        let Common { name: own_name, when } = toml::from_str(text).map_err(parse)?;
         let given: Epochs = match one_step(kind) {
             true => Epochs { dim: 0, epochs: 1, patience: 1 },
             false => toml::from_str(text).map_err(parse)?,
         };
         let Epochs { dim, epochs, patience } = given;
         let check = Check { file, dim };
+        let name = own_name.as_deref().unwrap_or(name);
+        // A run's folder is called so.
+        let plain = name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) && !name.starts_with('.');
+        check.that(
+            own_name.is_none() || plain && !name.is_empty(),
+            "name",
+            name,
+            "letters, digits, `-`, `_` and `.`",
+        )?;
         if !one_step(kind) {
             check.that((1..=1024).contains(&dim), "dim", dim, "from 1 to 1024")?;
             check.that(epochs >= 1, "epochs", epochs, "at least 1")?;
@@ -129,13 +177,15 @@ impl Preset {
 }
 
 /// What every kind of model has.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Common {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     when: String,
 }
 
 /// What every kind has that learns embeddings, epoch after epoch.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Epochs {
     dim: usize,
     epochs: u32,
@@ -167,6 +217,17 @@ impl Knobs {
             "ease" => Ease::KEYS,
             "item-knn" => Knn::KEYS,
             _ => &[],
+        }
+    }
+
+    fn draw(&self, dice: &mut Dice) -> Self {
+        match self {
+            Self::Ials(knobs) => Self::Ials(knobs.draw(dice)),
+            Self::SoftmaxMf(knobs) => Self::SoftmaxMf(knobs.draw(dice)),
+            Self::TwoTower(knobs) => Self::TwoTower(knobs.draw(dice)),
+            Self::Bpr(knobs) => Self::Bpr(knobs.draw(dice)),
+            Self::Ease(knobs) => Self::Ease(knobs.draw(dice)),
+            Self::ItemKnn(knobs) => Self::ItemKnn(knobs.draw(dice)),
         }
     }
 
@@ -232,6 +293,46 @@ mod tests {
             keys.sort_unstable();
             assert_eq!(knobs.keys().collect::<Vec<_>>(), keys);
         }
+    }
+
+    #[test]
+    fn what_is_drawn_is_valid_and_comes_back_from_its_text() {
+        for preset in Preset::built_in().map(Result::unwrap) {
+            let draws: Vec<_> = (0..50).map(|seed| preset.draw(seed)).collect();
+            assert!(draws == (0..50).map(|seed| preset.draw(seed)).collect::<Vec<_>>());
+            assert!(draws.iter().any(|draw| *draw != draws[0]), "{}", preset.name);
+            for preset in draws.into_iter().chain([preset]) {
+                let text = preset.to_toml().unwrap();
+                assert_eq!(Preset::parse("preset", "preset.toml", &text).unwrap(), preset, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_preset_is_short_to_read() {
+        let preset = Preset::load("ials").unwrap();
+        let text = preset.to_toml().unwrap();
+        assert!(text.starts_with("name = \"ials\"\nwhen = ") && text.contains("reg = 0.18\n"), "{text}");
+    }
+
+    #[test]
+    fn a_name_that_is_no_folder_is_refused() {
+        for name in ["../there", "", ".hidden", "a/b"] {
+            let named = format!("kind = \"ials\"\nname = {name:?}");
+            assert!(error(("kind = \"ials\"", &named)).contains("`name` is"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_smaller_model_is_solved_in_blocks_that_fit() {
+        let mut preset = Preset::load("ials").unwrap();
+        let Knobs::Ials(knobs) = &mut preset.knobs else { unreachable!() };
+        knobs.block = Some(100);
+        assert!(matches!(
+            preset.resized(32, 3),
+            Preset { dim: 32, epochs: 3, knobs: Knobs::Ials(Ials { block: Some(32), .. }), .. }
+        ));
+        assert_eq!(preset.resized(128, 12), preset);
     }
 
     #[test]

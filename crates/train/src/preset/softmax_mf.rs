@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, Confidence, PresetError};
+use super::{Check, Confidence, Dice, PresetError};
 
 /// Knobs of softmax matrix factorization. Scores are cosines; one step learns from all items of some users against
 /// negatives that these users share.
@@ -84,6 +84,17 @@ impl SoftmaxMf {
         "dropout",
         "optimizer",
     ];
+
+    pub(super) fn draw(&self, dice: &mut Dice) -> Self {
+        let (lr, dropout) = (dice.log(0.0005, 0.01), dice.pick([0.0, 0.1, 0.2, 0.3]));
+        let mut drawn = Self { lr, dropout, ..self.clone() };
+        // Few negatives are above the margin, so the weight of their mean has no usual size.
+        match self.loss {
+            Loss::Sl | Loss::Bsl => (drawn.tau, drawn.negative_weight) = (dice.log(0.05, 0.3), dice.log(1.0, 2.0)),
+            Loss::Ccl => (drawn.margin, drawn.negative_weight) = (dice.log(0.1, 0.9), dice.log(1.0, 1000.0)),
+        }
+        drawn
+    }
 
     pub(super) fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
         check.positive("tau", self.tau)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, PresetError};
+use super::{Check, Dice, PresetError};
 
 /// Knobs of the two-tower model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,11 @@ pub struct TwoTower {
 
 impl TwoTower {
     pub(super) const KEYS: &[&str] = &["towers", "features", "batch", "lr", "tower_lr", "tau", "logq"];
+
+    pub(super) fn draw(&self, dice: &mut Dice) -> Self {
+        let (tau, lr, tower_lr) = (dice.log(0.05, 0.3), dice.log(0.01, 0.2), dice.log(0.0002, 0.005));
+        Self { tau, lr, tower_lr, ..self.clone() }
+    }
 
     pub(super) fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
         let widths = self.towers.iter().all(|width| (1..=4096).contains(width));

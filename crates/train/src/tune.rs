@@ -1,0 +1,200 @@
+//! A search for good knobs, judged on the validation part alone: successive halving (Jamieson and Talwalkar 2016,
+//! "Non-stochastic Best Arm Identification and Hyperparameter Optimization"). Many settings learn a small model for few
+//! epochs; the better half tries again with numbers per embedding and epochs doubled, until the preset's own are reached.
+//!
+//! Every trial starts anew, since a larger model cannot continue a smaller one. The preset is the first setting, and is
+//! tried in every rung, however it fares in small: the search so ends with nothing worse than the preset at full size.
+
+use std::time::Instant;
+
+use lookalike_dataset::{Dataset, stream_seed};
+use serde::Serialize;
+
+use crate::device::Device;
+use crate::fit::{Entry, FitError, Watch, choose};
+use crate::preset::{Knobs, Preset};
+
+/// Fewest numbers per embedding that settings are compared at, where the preset has as many.
+const SMALLEST: usize = 8;
+/// Stream of the seeds that settings are drawn from.
+const STREAM: u64 = 40;
+
+/// One setting, trained once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Trial {
+    /// Which round of the search, from 1.
+    pub rung: u32,
+    /// Which setting, from 1; the first is the preset.
+    pub setting: u32,
+    /// Numbers per embedding; 0 for models in weights from item to item.
+    pub dim: usize,
+    /// Most epochs it was given.
+    pub epochs: u32,
+    /// The epoch with the best figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best_epoch: Option<u32>,
+    /// What [`Watch::judge`] said of that epoch; none where the trial failed.
+    pub figure: Option<f64>,
+    /// Why it failed. It then ranks below all that did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// Seconds it took, with judging.
+    pub seconds: f64,
+    /// The setting's knobs.
+    pub knobs: Knobs,
+}
+
+/// What a search tells its caller besides what a run tells.
+pub trait WatchTrials: Watch {
+    /// A trial is over; `trials` holds all so far.
+    fn trial(&mut self, trials: &[Trial]);
+}
+
+/// A finished search.
+#[derive(Debug)]
+pub struct Tuned {
+    /// The best setting at the preset's own size.
+    pub best: Preset,
+    /// Every trial in the order in which they were made.
+    pub trials: Vec<Trial>,
+}
+
+/// Why a search found nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TuneError {
+    /// The caller asked to stop.
+    #[error("the search was stopped after {trials} trials; no setting was chosen")]
+    Stopped {
+        /// Trials that were finished.
+        trials: usize,
+    },
+    /// Not one setting of a rung could be trained.
+    #[error("no setting could be trained with {dim} numbers per embedding; the first failed because {reason}")]
+    NoneRan {
+        /// Numbers per embedding.
+        dim: usize,
+        /// What the first trial said.
+        reason: String,
+    },
+}
+
+impl TuneError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Stopped { .. } => Some("the same command searches anew; it finds the same settings".into()),
+            Self::NoneRan { .. } => Some("train without `--tune` to see what is wrong with the preset".into()),
+        }
+    }
+}
+
+/// Searches among the preset and settings drawn like it, `settings` in all (at least 1). The first settings of a search
+/// among more are those of a search among fewer.
+pub fn tune(
+    data: &Dataset,
+    preset: &Preset,
+    settings: u32,
+    device: &Device,
+    seed: u64,
+    watch: &mut dyn WatchTrials,
+) -> Result<Tuned, TuneError> {
+    let drawn = (1..settings).map(|nth| preset.draw(stream_seed(seed, STREAM, u64::from(nth))));
+    let candidates: Vec<Preset> = [preset.clone()].into_iter().chain(drawn).collect();
+    let sizes = sizes(preset, candidates.len());
+    let mut trials: Vec<Trial> = Vec::new();
+    let mut alive: Vec<usize> = (0..candidates.len()).collect();
+    for (rung, &(dim, epochs)) in sizes.iter().enumerate() {
+        let first = trials.len();
+        for &candidate in &alive {
+            let start = Instant::now();
+            let fitted = choose(data, &candidates[candidate].resized(dim, epochs), device, seed, watch);
+            if matches!(fitted, Err(FitError::Stopped { .. })) {
+                return Err(TuneError::Stopped { trials: trials.len() });
+            }
+            let best = fitted.as_ref().ok().and_then(|(log, best)| Some((figure(log, *best)?, *best)));
+            trials.push(Trial {
+                rung: rung as u32 + 1,
+                setting: candidate as u32 + 1,
+                dim,
+                epochs,
+                best_epoch: best.map(|(_, epoch)| epoch),
+                figure: best.map(|(figure, _)| figure),
+                failure: fitted.err().map(|error| error.to_string()),
+                seconds: start.elapsed().as_secs_f64(),
+                knobs: candidates[candidate].knobs.clone(),
+            });
+            watch.trial(&trials);
+        }
+        let figures: Vec<_> = alive.iter().zip(&trials[first..]).map(|(&nth, trial)| (nth, trial.figure)).collect();
+        // The last rung's best come first; how many more there are does not matter then.
+        alive = survivors(&figures, candidates.len().div_ceil(2 << rung));
+        if alive.is_empty() {
+            let reason = trials[first].failure.clone().unwrap_or_default();
+            return Err(TuneError::NoneRan { dim, reason });
+        }
+    }
+    Ok(Tuned { best: candidates[alive[0]].clone(), trials })
+}
+
+fn figure(log: &[Entry], epoch: u32) -> Option<f64> {
+    log.iter().find(|entry| entry.epoch == epoch)?.validation.as_ref().map(|verdict| verdict.figure)
+}
+
+/// Numbers per embedding and epochs of every rung. The last rung, of two settings beside the preset, has the preset's; a
+/// model that is solved in one step has no smaller version, and so one rung.
+fn sizes(preset: &Preset, settings: usize) -> Vec<(usize, u32)> {
+    let rungs = match preset.knobs.one_step() {
+        true => 1,
+        false => settings.next_power_of_two().trailing_zeros().max(1),
+    };
+    let size = |halvings: u32| {
+        let dim = (preset.dim >> halvings).max(SMALLEST.min(preset.dim));
+        (dim, preset.epochs.div_ceil(1 << halvings.min(31)))
+    };
+    (0..rungs).rev().map(size).collect()
+}
+
+/// The `best` settings by figure, earlier ones first among equals, and the preset behind them if it is not one of them.
+/// Those without a figure are out.
+fn survivors(figures: &[(usize, Option<f64>)], best: usize) -> Vec<usize> {
+    let mut ranked: Vec<_> = figures.iter().filter_map(|&(nth, figure)| Some((nth, figure?))).collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let (ahead, behind) = ranked.split_at(best.min(ranked.len()));
+    let preset = behind.iter().filter(|(nth, _)| *nth == 0);
+    ahead.iter().chain(preset).map(|&(nth, _)| nth).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn sizes_double_up_to_those_of_the_preset() {
+        let ials = Preset::load("ials").unwrap(); // 128 numbers, 12 epochs
+        assert_eq!(sizes(&ials, 1), [(128, 12)]);
+        assert_eq!(sizes(&ials, 2), [(128, 12)]);
+        assert_eq!(sizes(&ials, 3), [(64, 6), (128, 12)]);
+        assert_eq!(sizes(&ials, 8), [(32, 3), (64, 6), (128, 12)]);
+        assert_eq!(sizes(&ials, 9), [(16, 2), (32, 3), (64, 6), (128, 12)]);
+        assert_eq!(sizes(&ials, 100)[..3], [(8, 1), (8, 1), (8, 1)]);
+        assert_eq!(sizes(&ials.resized(4, 1), 8), [(4, 1); 3]);
+        assert_eq!(sizes(&Preset::load("ease").unwrap(), 100), [(0, 1)]);
+    }
+
+    #[test]
+    fn the_better_half_and_the_preset_go_on() {
+        let figures = |figures: &[f64]| figures.iter().copied().map(Some).enumerate().collect::<Vec<_>>();
+        assert_eq!(survivors(&figures(&[0.3, 0.1, 0.4, 0.2]), 2), [2, 0]);
+        assert_eq!(survivors(&figures(&[0.1, 0.2, 0.4, 0.3]), 2), [2, 3, 0]);
+        assert_eq!(survivors(&figures(&[0.2, 0.2, 0.1]), 1), [0]);
+        assert_eq!(survivors(&figures(&[0.1, 0.2, 0.2]), 1), [1, 0]);
+    }
+
+    #[test]
+    fn what_failed_is_out_and_the_preset_too() {
+        assert_eq!(survivors(&[(0, None), (1, Some(0.0)), (2, None), (3, Some(0.1))], 3), [3, 1]);
+        assert_eq!(survivors(&[(0, None), (2, None)], 1), []);
+    }
+}

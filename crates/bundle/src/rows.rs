@@ -48,9 +48,7 @@ pub struct Vocab<R: Row> {
 impl<R: Row> Vocab<R> {
     /// Takes ids in row order. Fails with the first id that appears twice, or if there are more than `u32` can count.
     pub fn new(ids: Vec<String>) -> Result<Self, VocabError> {
-        if u32::try_from(ids.len()).is_err() {
-            return Err(VocabError::TooMany { noun: R::NOUN, count: ids.len() });
-        }
+        Self::countable(ids.len())?;
         let mut rows = HashMap::with_capacity(ids.len());
         for (row, id) in (0u32..).zip(&ids) {
             if rows.insert(id.clone(), row).is_some() {
@@ -58,6 +56,15 @@ impl<R: Row> Vocab<R> {
             }
         }
         Ok(Self { ids, rows, row: PhantomData })
+    }
+
+    /// Fails if 32-bit row numbers cannot tell so many rows apart. The two highest numbers are no rows: they are free as
+    /// marks of what has none.
+    pub fn countable(count: usize) -> Result<(), VocabError> {
+        match count > u32::MAX as usize - 1 {
+            true => Err(VocabError::TooMany { noun: R::NOUN, count }),
+            false => Ok(()),
+        }
     }
 
     /// How many ids there are.
@@ -105,4 +112,18 @@ pub enum VocabError {
         /// How many ids there were.
         count: usize,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_rows_as_32_bits_count_but_for_two_marks() {
+        assert!(Vocab::<UserRow>::countable(u32::MAX as usize - 1).is_ok());
+        for count in [u32::MAX as usize, u32::MAX as usize + 1, usize::MAX] {
+            let error = Vocab::<UserRow>::countable(count).map_err(|error| error.to_string());
+            assert_eq!(error, Err(format!("{count} user ids are more than a 32-bit row number can count")));
+        }
+    }
 }

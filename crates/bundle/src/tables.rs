@@ -33,11 +33,19 @@ pub struct ItemInfo {
 type Columns = Vec<(&'static str, ArrayRef, bool)>;
 
 fn encode(columns: Columns) -> Result<Vec<u8>, ParquetError> {
-    let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
+    encode_all(columns, std::iter::empty())
+}
+
+/// A table of several batches with the same columns.
+fn encode_all(first: Columns, rest: impl Iterator<Item = Columns>) -> Result<Vec<u8>, ParquetError> {
+    let batch = RecordBatch::try_from_iter_with_nullable(first)?;
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties))?;
     writer.write(&batch)?;
+    for columns in rest {
+        writer.write(&RecordBatch::try_from_iter_with_nullable(columns)?)?;
+    }
     writer.close()?;
     Ok(bytes)
 }
@@ -67,15 +75,24 @@ pub(crate) fn encode_items(items: &Vocab<ItemRow>, info: &[ItemInfo]) -> Result<
     encode(columns)
 }
 
+/// Entries of a history that are columns at a time: as many as a row group takes, so that it does not show in the file.
+const ENTRIES: usize = 1 << 20;
+
 pub(crate) fn encode_history(history: &History) -> Result<Vec<u8>, ParquetError> {
-    let users = UInt32Array::from_iter_values(history.entries().map(|entry| entry.0.get()));
-    let items = UInt32Array::from_iter_values(history.entries().map(|entry| entry.1.get()));
-    let weights = Float32Array::from_iter_values(history.entries().map(|entry| entry.2));
-    encode(vec![
-        ("user_row", Arc::new(users), false),
-        ("item_row", Arc::new(items), false),
-        ("weight", Arc::new(weights), false),
-    ])
+    let columns = |entries: Vec<(UserRow, ItemRow, f32)>| -> Columns {
+        let users = UInt32Array::from_iter_values(entries.iter().map(|entry| entry.0.get()));
+        let items = UInt32Array::from_iter_values(entries.iter().map(|entry| entry.1.get()));
+        let weights = Float32Array::from_iter_values(entries.iter().map(|entry| entry.2));
+        vec![
+            ("user_row", Arc::new(users), false),
+            ("item_row", Arc::new(items), false),
+            ("weight", Arc::new(weights), false),
+        ]
+    };
+    let mut entries = history.entries();
+    let mut next = || entries.by_ref().take(ENTRIES).collect::<Vec<_>>();
+    let first = columns(next());
+    encode_all(first, std::iter::from_fn(|| Some(next()).filter(|more| !more.is_empty()).map(columns)))
 }
 
 /// A table being read: its batches, and the file for messages.

@@ -66,19 +66,26 @@ impl Interner {
         if let Some(&row) = self.rows.get(id) {
             return row;
         }
-        // More than u32::MAX ids cannot reach the vocabulary: `Vocab::new` refuses them by count.
-        let row = self.ids.len() as u32;
+        let row = number(self.ids.len());
         self.ids.push(id.to_owned());
         self.rows.insert(id.to_owned(), row);
         row
     }
 }
 
+/// The number of the next id after so many. Ids that 32 bits do not count share the last number: `vocabulary` refuses them
+/// all before a number is looked at.
+fn number(before: usize) -> u32 {
+    u32::try_from(before).unwrap_or(u32::MAX)
+}
+
+/// An event by the numbers of the two interners. The part is not in it but the list it stands in: with hundreds of
+/// millions of events, four bytes count.
+#[derive(Clone, Copy)]
 struct Event {
     user: u32,
     item: u32,
     weight: f32,
-    part: Part,
 }
 
 /// Collects events; [`Builder::finish`] makes the data set. Ids become rows in the order of their text, so the
@@ -87,19 +94,20 @@ struct Event {
 pub struct Builder {
     users: Interner,
     items: Interner,
-    events: Vec<Event>,
+    /// By [`Part`].
+    events: [Vec<Event>; 3],
 }
 
 impl Builder {
     /// Adds one event. Weights of the same user and item add up within a part.
     pub fn push(&mut self, user: &str, item: &str, weight: f32, part: Part) {
         let (user, item) = (self.users.row(user), self.items.row(item));
-        self.events.push(Event { user, item, weight, part });
+        self.events[part as usize].push(Event { user, item, weight });
     }
 
     /// Whether no event was added.
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.events.iter().all(Vec::is_empty)
     }
 
     /// Moves a share of the training pairs to validation, drawn by a hash of the seed, the user's and the item's id,
@@ -110,12 +118,12 @@ impl Builder {
             ids.iter().map(|id| id.bytes().fold(0xcbf2_9ce4_8422_2325, fold)).collect() // FNV-1a
         };
         let (users, items) = (hash(&self.users.ids), hash(&self.items.ids));
-        for event in self.events.iter_mut().filter(|event| event.part == Part::Train) {
+        let drawn = |event: &mut Event| {
             let drawn = stream_seed(seed, users[event.user as usize], items[event.item as usize]);
-            if ((drawn >> 11) as f64) < share * (1u64 << 53) as f64 {
-                event.part = Part::Validation;
-            }
-        }
+            ((drawn >> 11) as f64) < share * (1u64 << 53) as f64
+        };
+        let [train, validation, _] = &mut self.events;
+        validation.extend(train.extract_if(.., drawn));
     }
 
     /// Sorts everything into rows. `split` describes the split in words. `describe` receives the vocabularies and
@@ -125,28 +133,27 @@ impl Builder {
         split: String,
         describe: impl FnOnce(&Vocab<UserRow>, &Vocab<ItemRow>) -> Result<Described, Error>,
     ) -> Result<Dataset, Error> {
-        let before_test = |event: &&Event| event.part != Part::Test;
-        let (users, user_rows) = vocabulary(&self.users, self.events.iter().filter(before_test).map(|e| e.user))?;
-        let (items, item_rows) = vocabulary(&self.items, self.events.iter().filter(before_test).map(|e| e.item))?;
-        let pairs = |parts: &[Part]| -> Vec<Pair<UserRow, ItemRow>> {
-            let in_parts = self.events.iter().filter(|event| parts.contains(&event.part));
-            let pair = |event: &Event| {
-                let (row, col) = (user_rows[event.user as usize]?, item_rows[event.item as usize]?);
-                Some(Pair { row, col, weight: event.weight })
-            };
-            in_parts.filter_map(pair).collect()
+        let [train, validation, test] = &self.events;
+        let before_test = || train.iter().chain(validation);
+        let (users, user_rows) = vocabulary(&self.users, before_test().map(|event| event.user))?;
+        let (items, item_rows) = vocabulary(&self.items, before_test().map(|event| event.item))?;
+        let pair = |event: &Event| {
+            let (row, col) = (user_rows[event.user as usize]?, item_rows[event.item as usize]?);
+            Some(Pair { row, col, weight: event.weight })
         };
-        let csr = |parts: &[Part]| Csr::from_pairs(users.len(), items.len(), &pairs(parts));
-        let (train, full) = (csr(&[Part::Train]), csr(&[Part::Train, Part::Validation]));
-        let distinct = |part: Part| {
-            let of_part = self.events.iter().filter(|event| event.part == part);
-            let mut pairs: Vec<_> = of_part.map(|event| (event.user, event.item)).collect();
+        let csr = |parts: &[&Vec<Event>]| {
+            Csr::collect(users.len(), items.len(), || parts.iter().flat_map(|part| part.iter()).filter_map(pair))
+        };
+        let distinct = |part: &[Event]| {
+            let mut pairs: Vec<_> = part.iter().map(|event| (event.user, event.item)).collect();
             pairs.sort_unstable();
             pairs.dedup();
             pairs.len()
         };
-        let validation = HeldOut::new(csr(&[Part::Validation]), &train, distinct(Part::Validation));
-        let test = HeldOut::new(csr(&[Part::Test]), &full, distinct(Part::Test));
+        let (held, tested) = ((csr(&[validation]), distinct(validation)), (csr(&[test]), distinct(test)));
+        let (train, full) = (csr(&[train]), csr(&[train, validation]));
+        let validation = HeldOut::new(held.0, &train, held.1);
+        let test = HeldOut::new(tested.0, &full, tested.1);
         for (part, empty) in [("training", train.is_empty()), ("test", test.truth.is_empty())] {
             if empty {
                 return Err(Error::EmptyPart { part, split });
@@ -213,6 +220,7 @@ impl HeldOut {
 
 /// The vocabulary of the ids in use, sorted by text, and the row of every interned id.
 fn vocabulary<R: Row>(all: &Interner, used: impl Iterator<Item = u32>) -> Result<(Vocab<R>, Vec<Option<R>>), Error> {
+    Vocab::<R>::countable(all.ids.len())?;
     let mut in_use = vec![false; all.ids.len()];
     for id in used {
         in_use[id as usize] = true;
@@ -284,11 +292,17 @@ mod tests {
                 builder.push(&format!("u{}", n % 37), &format!("i{n}"), 1.0, part);
             }
             builder.draw_validation(0.1, seed);
-            builder.events.iter().map(|event| event.part).collect::<Vec<_>>()
+            builder.events.map(|part| part.iter().map(|event| event.item).collect::<Vec<_>>())
         };
         assert!(draw(1) == draw(1) && draw(1) != draw(2));
-        let drawn = draw(1).iter().filter(|&&part| part == Part::Validation).count();
+        let [train, drawn, test] = draw(1).map(|part| part.len());
         assert!((60..120).contains(&drawn), "{drawn} of 900");
-        assert_eq!(draw(1).iter().filter(|&&part| part == Part::Test).count(), 100);
+        assert_eq!((train + drawn, test), (900, 100));
+    }
+
+    #[test]
+    fn ids_beyond_the_last_row_do_not_take_the_first_rows_again() {
+        assert_eq!((number(0), number(7), number(u32::MAX as usize)), (0, 7, u32::MAX));
+        assert_eq!((number(u32::MAX as usize + 1), number(u32::MAX as usize + 8)), (u32::MAX, u32::MAX));
     }
 }

@@ -30,49 +30,46 @@ impl<R: Row, C: Row> Csr<R, C> {
     /// Sorts pairs into rows. Equal pairs become one entry; their weights are added in the order given, so that
     /// the same input gives the same bits. Rows and columns must be below the given counts.
     pub fn from_pairs(n_rows: usize, n_cols: usize, pairs: &[Pair<R, C>]) -> Self {
-        let mut starts = vec![0u64; n_rows + 1];
-        for pair in pairs {
-            starts[pair.row.index() + 1] += 1;
-        }
-        for row in 0..n_rows {
-            starts[row + 1] += starts[row];
-        }
+        Self::collect(n_rows, n_cols, || pairs.iter().copied())
+    }
+
+    /// The same for pairs that `pairs` gives twice, so that nobody has to keep a list of them: beside the matrix, no more
+    /// than a row is held.
+    pub fn collect<I: Iterator<Item = Pair<R, C>>>(n_rows: usize, n_cols: usize, pairs: impl Fn() -> I) -> Self {
+        let starts = starts(n_rows, pairs().map(|pair| pair.row.index()));
         let mut next = starts.clone();
-        let mut entries = vec![(0u32, 0f32); pairs.len()];
-        for pair in pairs {
+        let len = starts[n_rows] as usize;
+        let (mut cols, mut weights) = (vec![0u32; len], vec![0f32; len]);
+        for pair in pairs() {
             debug_assert!(pair.col.index() < n_cols);
             let at = &mut next[pair.row.index()];
-            entries[*at as usize] = (pair.col.get(), pair.weight);
+            cols[*at as usize] = pair.col.get();
+            weights[*at as usize] = pair.weight;
             *at += 1;
         }
-        let mut made = Self {
-            offsets: Vec::with_capacity(n_rows + 1),
-            cols: Vec::with_capacity(pairs.len()),
-            weights: Vec::with_capacity(pairs.len()),
-            n_cols,
-            kind: PhantomData,
-        };
-        made.offsets.push(0);
+        // Every row is sorted and moved to the front, over what rows before it had twice.
+        let (mut offsets, mut entries, mut end) = (vec![0u64], Vec::new(), 0);
         for row in 0..n_rows {
-            let entries = &mut entries[starts[row] as usize..starts[row + 1] as usize];
+            let range = starts[row] as usize..starts[row + 1] as usize;
+            entries.clear();
+            entries.extend(cols[range.clone()].iter().copied().zip(weights[range].iter().copied()));
             entries.sort_by_key(|entry| entry.0); // stable: equal columns keep the order given
-            let first = made.cols.len();
-            for &(col, weight) in entries.iter() {
-                match made.cols.last() {
-                    Some(&last) if made.cols.len() > first && last == col => {
-                        if let Some(sum) = made.weights.last_mut() {
-                            *sum += weight;
-                        }
-                    }
-                    _ => {
-                        made.cols.push(col);
-                        made.weights.push(weight);
-                    }
+            let first = end;
+            for &(col, weight) in &entries {
+                if end > first && cols[end - 1] == col {
+                    weights[end - 1] += weight;
+                } else {
+                    (cols[end], weights[end]) = (col, weight);
+                    end += 1;
                 }
             }
-            made.offsets.push(made.cols.len() as u64);
+            offsets.push(end as u64);
         }
-        made
+        cols.truncate(end);
+        weights.truncate(end);
+        cols.shrink_to_fit();
+        weights.shrink_to_fit();
+        Self { offsets, cols, weights, n_cols, kind: PhantomData }
     }
 
     /// Number of rows.
@@ -137,20 +134,16 @@ impl<R: Row, C: Row> Csr<R, C> {
         })
     }
 
-    /// The same entries with every weight mapped.
-    pub fn map_weights(&self, map: impl Fn(f32) -> f32) -> Self {
-        Self { weights: self.weights.iter().map(|&weight| map(weight)).collect(), ..self.clone() }
+    /// The same entries; `weigh` maps column and weight of each to another weight.
+    pub fn map_weights(&self, weigh: impl Fn(C, f32) -> f32) -> Self {
+        let weights = self.cols.iter().zip(&self.weights).map(|(&col, &weight)| weigh(C::new(col), weight)).collect();
+        let (offsets, cols) = (self.offsets.clone(), self.cols.clone());
+        Self { offsets, cols, weights, n_cols: self.n_cols, kind: PhantomData }
     }
 
     /// Rows and columns exchanged.
     pub fn transpose(&self) -> Csr<C, R> {
-        let mut offsets = vec![0u64; self.n_cols + 1];
-        for &col in &self.cols {
-            offsets[col as usize + 1] += 1;
-        }
-        for col in 0..self.n_cols {
-            offsets[col + 1] += offsets[col];
-        }
+        let offsets = starts(self.n_cols, self.cols.iter().map(|&col| col as usize));
         let mut next = offsets.clone();
         let (mut cols, mut weights) = (vec![0; self.len()], vec![0.0; self.len()]);
         for pair in self.pairs() {
@@ -160,6 +153,22 @@ impl<R: Row, C: Row> Csr<R, C> {
             *at += 1;
         }
         Csr { offsets, cols, weights, n_cols: self.n_rows(), kind: PhantomData }
+    }
+}
+
+/// Where each of `count` rows starts when entries, given by their rows, are sorted by row; then how many entries there are.
+/// 64 bits: more entries than 32 bits count are no error.
+fn starts(count: usize, rows: impl Iterator<Item = usize>) -> Vec<u64> {
+    let mut starts = vec![0u64; count + 1];
+    rows.for_each(|row| starts[row + 1] += 1);
+    accumulate(&mut starts);
+    starts
+}
+
+/// Every number with all before it.
+fn accumulate(numbers: &mut [u64]) {
+    for at in 1..numbers.len() {
+        numbers[at] += numbers[at - 1];
     }
 }
 
@@ -191,6 +200,16 @@ mod tests {
             prop_assert_eq!(flat, map.into_iter().collect::<Vec<_>>());
             prop_assert_eq!(made.transpose().transpose(), made);
         }
+    }
+
+    #[test]
+    fn entries_beyond_what_32_bits_count_have_a_place() {
+        // Lengths of rows in the place of rows, so that nothing has to be that long.
+        let long = u64::from(u32::MAX);
+        let mut lengths = vec![0, long, 3, long];
+        accumulate(&mut lengths);
+        assert_eq!(lengths, [0, long, long + 3, 2 * long + 3]);
+        assert_eq!(starts(3, [2, 0, 2].into_iter()), [0, 1, 1, 3]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use lookalike_bundle::{Row, Vocab};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Features {
     names: Vec<String>,
-    offsets: Vec<u32>,
+    offsets: Vec<u64>,
     values: Vec<u32>,
 }
 
@@ -59,7 +59,7 @@ impl Features {
         let (mut offsets, mut values) = (vec![0], Vec::new());
         for row in 0..rows {
             values.extend(self.bag(row).iter().filter(|&&v| kept[v as usize]).map(|&v| number[v as usize]));
-            offsets.push(values.len() as u32);
+            offsets.push(values.len() as u64);
         }
         Self { names, offsets, values }
     }
@@ -105,7 +105,7 @@ impl FeaturesBuilder {
         for mut bag in bags {
             bag.dedup(); // ascending already: values are visited in order
             values.append(&mut bag);
-            offsets.push(values.len() as u32);
+            offsets.push(values.len() as u64);
         }
         Features { names, offsets, values }
     }

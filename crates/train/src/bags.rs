@@ -14,9 +14,7 @@ impl Bags {
     /// Takes `offsets` (one more than there are examples, from 0 up to the number of `rows`) and `rows`.
     pub fn new(offsets: Vec<u32>, rows: Vec<u32>) -> Result<Self, DeviceError> {
         let bad = |problem: String| Err(DeviceError::Input { what: "bags", problem });
-        if u32::try_from(rows.len()).is_err() {
-            return bad(format!("name {} rows, more than a 32-bit offset can count", rows.len()));
-        }
+        countable(rows.len())?;
         if offsets.first() != Some(&0) || offsets.last().map(|&end| end as usize) != Some(rows.len()) {
             return bad(format!("have offsets that do not run from 0 to the {} rows", rows.len()));
         }
@@ -28,9 +26,7 @@ impl Bags {
 
     /// One row per example.
     pub fn single(rows: Vec<u32>) -> Result<Self, DeviceError> {
-        let problem = || format!("name {} rows, more than a 32-bit offset can count", rows.len());
-        let end = u32::try_from(rows.len()).map_err(|_| DeviceError::Input { what: "bags", problem: problem() })?;
-        Self::new((0..=end).collect(), rows)
+        Self::new((0..=countable(rows.len())?).collect(), rows)
     }
 
     /// Number of examples.
@@ -79,6 +75,12 @@ impl Bags {
     pub(crate) fn check_rows(&self, table_rows: usize) -> Result<(), DeviceError> {
         check_row(self.rows.iter().max().copied(), table_rows)
     }
+}
+
+/// So many rows as the offset behind the last of them.
+fn countable(rows: usize) -> Result<u32, DeviceError> {
+    let problem = || format!("name {rows} rows, more than a 32-bit offset can count");
+    u32::try_from(rows).map_err(|_| DeviceError::Input { what: "bags", problem: problem() })
 }
 
 /// The entries of [`Bags`] grouped by row: segment `s` says that table row `rows()[s]` is used by
@@ -186,6 +188,13 @@ mod tests {
         let pieces = bags(&[&[1], &[1], &[0], &[1], &[1], &[1]]).segments().pieces(2);
         assert_eq!(pieces.offsets, [0, 1, 3, 5, 6]);
         assert_eq!(pieces.of_segment, [0, 1, 4]);
+    }
+
+    #[test]
+    fn as_many_rows_as_a_32_bit_offset_counts() {
+        assert_eq!(countable(u32::MAX as usize).unwrap(), u32::MAX);
+        let message = countable(u32::MAX as usize + 1).unwrap_err().to_string();
+        assert_eq!(message, "`bags` name 4294967296 rows, more than a 32-bit offset can count");
     }
 
     #[test]

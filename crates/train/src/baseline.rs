@@ -93,14 +93,7 @@ impl ItemKnn {
         let users = history.n_rows() as f64;
         let popularity = Popularity::new(history).0;
         let rarity: Vec<f64> = popularity.iter().map(|&n| (users / (1.0 + f64::from(n))).ln()).collect();
-        let pairs: Vec<_> = history
-            .pairs()
-            .map(|mut pair| {
-                pair.weight = (f64::from(pair.weight).ln_1p() * rarity[pair.col.index()]) as f32;
-                pair
-            })
-            .collect();
-        let weights = Csr::from_pairs(history.n_rows(), history.n_cols(), &pairs);
+        let weights = history.map_weights(|item, n| (f64::from(n).ln_1p() * rarity[item.index()]) as f32);
         let by_item = weights.transpose();
         let length = |item| by_item.weights(item).iter().map(|w| f64::from(*w).powi(2)).sum::<f64>().sqrt();
         let lengths: Vec<f32> = by_item.rows().map(|item| length(item) as f32).collect();

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use crate::dense::{NotPositive, ROWS, solve_once, stride};
 use crate::fit::FitError;
-use crate::memory::{self, Plan};
+use crate::memory::{self, Need};
 use crate::one_step::Tick;
 use crate::preset::Ease as Knobs;
 use crate::symmetric::Symmetric;
@@ -47,7 +47,7 @@ fn dense(train: &Csr<UserRow, ItemRow>, knobs: &Knobs, tick: &mut Tick<'_>) -> R
     let items = train.n_cols();
     let kept = 2 * ENTRY * items as u64 * knobs.keep.min(items) as u64;
     let what = format!("the item × item matrix of {items} items");
-    memory::require(Plan { what, bytes: Symmetric::bytes(items) + kept, hint: HINT }, knobs.memory_gib)?;
+    memory::require(Need { what, bytes: Symmetric::bytes(items).saturating_add(kept), hint: HINT }, knobs.memory_gib)?;
     let by_item = train.transpose();
     let mut matrix = Symmetric::from_rows(items, |item, row| {
         together(train, &by_item, ItemRow::new(item as u32), |other| row[other as usize] += 1.0);
@@ -116,7 +116,7 @@ impl Gram {
         let entries = count.sum::<u64>() + (items * knobs.neighbours.min(items)) as u64;
         let what = format!("what {items} items have in common");
         let hint = "take a part of the items or of the history";
-        memory::require(Plan { what, bytes: entries * ENTRY, hint }, knobs.memory_gib)?;
+        memory::require(Need { what, bytes: entries * ENTRY, hint }, knobs.memory_gib)?;
         let row = |state: &mut (Vec<f32>, Vec<u32>), item: usize| {
             touch(state, item);
             state.1.sort_unstable();

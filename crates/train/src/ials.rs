@@ -54,7 +54,7 @@ impl<'a> IalsModel<'a> {
         device: &'a Device,
         seed: u64,
     ) -> Result<Self, FitError> {
-        let weighed = train.map_weights(|n| knobs.confidence.weigh(n));
+        let weighed = train.map_weights(|_, n| knobs.confidence.weigh(n));
         let turned = weighed.transpose();
         let start = |rows: usize, stream| {
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream_seed(seed, stream, 0));

@@ -17,6 +17,7 @@ mod host_table;
 mod ials;
 mod memory;
 mod one_step;
+mod plan;
 mod preset;
 mod read;
 mod softmax;
@@ -31,6 +32,7 @@ pub use bags::{Bags, Segments};
 pub use baseline::{ItemKnn, PersonalFrequency, Popularity, Random, Scorer};
 pub use fit::{Entry, FitError, Fitted, Identity, Phase, Verdict, Watch, fit};
 pub use host_table::HostTable;
+pub use plan::{Plan, Shape};
 pub use preset::{
     Bpr, Confidence, Ease, Ials, Knn, Knobs, Loss, Optimizer, PairDraw, PoolDraw, Preset, PresetError, SoftmaxMf,
     TwoTower,

@@ -28,7 +28,7 @@ impl Symmetric {
     pub(crate) fn bytes(n: usize) -> u64 {
         let (n, tile) = (n as u64, TILE as u64);
         let tiles = n.div_ceil(tile);
-        (tiles * (tiles + 1) / 2 * tile * tile + 2 * n * tile) * 4
+        (tiles * (tiles + 1) / 2 * tile * tile + 2 * n * tile).saturating_mul(4)
     }
 
     /// Fills the matrix row by row, on all threads: `fill(i, row)` adds to `row`, zeros as long as the matrix is wide,

@@ -50,6 +50,11 @@ impl Side {
         let all = knobs.features.iter().any(|name| name == "*");
         let features = features.only(|field| all || knobs.features.iter().any(|name| name == field));
         let total = rows + features.len();
+        if u32::try_from(total).is_err() {
+            let problem =
+                format!("has {total} rows with those of its features, more than a 32-bit row number can count");
+            return Err(DeviceError::Input { what: name, problem });
+        }
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         // Rows start with a length of about 1/√8 each, so that a bag of a few starts near length 1.
         let bound = (3.0 / (8.0 * dim as f32)).sqrt();

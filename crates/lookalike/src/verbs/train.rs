@@ -8,7 +8,7 @@ use lookalike_bundle::{Bundle, History, ItemRow, Learned, Manifest, Repeat, Row}
 use lookalike_dataset::Dataset;
 use lookalike_retrieve::{Audit, IndexSettings};
 use lookalike_train::device::{self, Device, DeviceChoice};
-use lookalike_train::{Entry, FitError, Fitted, Identity, Phase, Preset, Verdict, Watch, fit};
+use lookalike_train::{Entry, FitError, Fitted, Identity, Phase, Plan, Preset, Shape, Verdict, Watch, fit};
 use serde_json::{Value, json};
 
 use super::evaluate::Evaluation;
@@ -40,7 +40,8 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         folder.strip_prefix(".").map(Path::to_owned).unwrap_or(folder)
     }));
     std::fs::create_dir_all(&run.0).map_err(io("created", &run.0))?;
-    introduce(&data, &preset, &device, say);
+    let plan = preset.plan(&Shape::of(&data));
+    introduce(&data, &preset, &plan, &device, say);
 
     let hash = workspace.data_hash()?;
     let identity = Identity { seed: common.seed, data: &hash };
@@ -110,6 +111,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         "epochs": fitted.log.len(),
         "best_epoch": fitted.best_epoch,
         "trials": to_value(&trials)?,
+        "memory": to_value(&plan)?,
         "peak_rss_bytes": peak_rss_bytes(),
         "metrics": to_value(&evaluation)?,
         "index": to_value(&audit)?,
@@ -128,7 +130,7 @@ fn open(choice: &DeviceChoice, preset: &Preset) -> Result<Device, Failure> {
     }
 }
 
-fn introduce(data: &Dataset, preset: &Preset, device: &Device, say: &Say) {
+fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, say: &Say) {
     let count = |number: usize| grouped(number as u64);
     say.line(format!("device: {} ({})", device.name(), device.why()));
     let what = match preset.dim {
@@ -146,7 +148,13 @@ fn introduce(data: &Dataset, preset: &Preset, device: &Device, say: &Say) {
     if data.without_item > 0 {
         say.line(format!("      {} events name no item and are left out", grouped(data.without_item)));
     }
+    let has = Plan::available().map_or(String::new(), |bytes| format!(" of {} free", gigabytes(bytes)));
+    say.line(format!("memory: about {}{has}", gigabytes(plan.total)));
     say.line("");
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
 /// Epochs are chosen by ndcg at this depth, on new items.

@@ -46,6 +46,8 @@ impl<'a> SoftmaxModel<'a> {
         device: &'a Device,
         seed: u64,
     ) -> Result<Self, FitError> {
+        let longest = train.rows().map(|user| train.cols(user).len()).max().unwrap_or(0);
+        step::countable(knobs.batch, longest)?;
         let spread = knobs.lr * START[usize::from(knobs.optimizer == Optimizer::Adagrad)];
         let start = |rows: usize, stream| {
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream_seed(seed, stream, 0));

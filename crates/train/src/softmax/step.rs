@@ -6,6 +6,7 @@ use lookalike_dataset::{Csr, stream_seed};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::device::DeviceError;
 use crate::preset::{Confidence, PoolDraw, SoftmaxMf as Knobs};
 
 /// No place in the pool.
@@ -74,6 +75,17 @@ impl Step {
     /// Where in the pool a slot is, if it is.
     pub(super) fn place(&self, slot: usize) -> Option<usize> {
         Some(self.places[slot]).filter(|&place| place != NOWHERE).map(|place| place as usize)
+    }
+}
+
+/// Fails if a step of `batch` pairs, rounded up to a user with so many, may have more than 32-bit offsets count.
+pub(super) fn countable(batch: usize, longest: usize) -> Result<(), DeviceError> {
+    match batch.saturating_add(longest) > u32::MAX as usize {
+        true => {
+            let problem = format!("have up to {longest} items, more than the 32-bit offsets of a step can count");
+            Err(DeviceError::Input { what: "users", problem })
+        }
+        false => Ok(()),
     }
 }
 

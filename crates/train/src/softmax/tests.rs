@@ -9,7 +9,7 @@ use super::*;
 use crate::device::{DeviceChoice, DeviceError, open};
 use crate::preset::{Confidence, Loss, PoolDraw};
 use host::Host;
-use step::Step;
+use step::{Step, countable};
 
 fn knobs(loss: Loss, optimizer: Optimizer) -> Knobs {
     Knobs {
@@ -326,4 +326,15 @@ fn a_step_too_large_for_a_gpu_is_refused_before_it() {
         [narrow(31 * 4 - 1), narrow(31 * 4 * 5 - 1), narrow(31 * 4 * 5)],
         [Some("scores of one user"), Some("items of a step"), None]
     );
+}
+
+#[test]
+fn a_step_has_no_more_pairs_than_32_bits_count() {
+    let most = u32::MAX as usize;
+    assert!(countable(16_384, most - 16_384).is_ok());
+    for (batch, longest) in [(16_384, most - 16_383), (1, most), (1, usize::MAX)] {
+        let message = countable(batch, longest).unwrap_err().to_string();
+        let end = "more than the 32-bit offsets of a step can count";
+        assert_eq!(message, format!("`users` have up to {longest} items, {end}"));
+    }
 }

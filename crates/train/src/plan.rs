@@ -1,0 +1,267 @@
+//! What a run will hold in memory, said before it starts: arithmetic over the sizes of the data set and of the model.
+//!
+//! What grows with the data is counted structure by structure, at each of three stages; a run needs the most that any of
+//! them does. On a GPU the model's own numbers lie there too, and the host needs no more than is said here.
+
+use lookalike_dataset::Dataset;
+use serde::Serialize;
+
+use crate::dense::stride;
+use crate::fit::FitError;
+use crate::memory::{self, Need};
+use crate::preset::{Knobs, Optimizer, Preset};
+use crate::symmetric::Symmetric;
+
+/// The program itself, its threads' stacks and its buffers for reading.
+const PROGRAM: u64 = 120 << 20;
+/// An id, held twice: its texts and its place in the map.
+const ID: u64 = 160;
+/// What is known of an item, titles and categories aside.
+const ITEM: u64 = 80;
+/// An event as it is read, and an entry of a sparse matrix.
+const EVENT: u64 = 12;
+const ENTRY: u64 = 8;
+/// Links of an item in the index while it is built, and its nearest items in the item-kNN baseline.
+const LINKS: u64 = 2048;
+const NEAREST: u64 = 50 * ENTRY;
+/// A held-out user's lists in an evaluation.
+const LISTS: u64 = 600;
+/// A row's share in handing rows out to threads.
+const JOB: u64 = 64;
+/// Scores that a step of softmax matrix factorization keeps, and numbers it keeps of a user, an item and a pair.
+const SCORES: u64 = 64 << 20;
+
+/// The sizes of a data set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Users with a row.
+    pub users: u64,
+    /// Items with a row.
+    pub items: u64,
+    /// Values of attributes, of users and items together.
+    pub features: u64,
+    /// Pairs that epochs are chosen with.
+    pub train: u64,
+    /// Pairs that the final model learns from.
+    pub full: u64,
+    /// Held-out pairs, for validation and for the test.
+    pub held_out: u64,
+    /// Users of whom some of these are.
+    pub judged: u64,
+}
+
+impl Shape {
+    /// The sizes of this data set.
+    pub fn of(data: &Dataset) -> Self {
+        let held_out = [&data.validation, &data.test];
+        Self {
+            users: data.users.len() as u64,
+            items: data.items.len() as u64,
+            features: (data.user_features.len() + data.item_features.len()) as u64,
+            train: data.train.len() as u64,
+            full: data.full.len() as u64,
+            held_out: held_out.map(|held| held.truth.len() as u64).iter().sum(),
+            judged: held_out.map(|held| held.users() as u64).iter().sum(),
+        }
+    }
+
+    fn rows(&self) -> u64 {
+        self.users + self.items
+    }
+
+    /// A matrix of so many pairs with a row a user.
+    fn by_user(&self, pairs: u64) -> u64 {
+        ENTRY * (pairs + self.users)
+    }
+
+    /// One with a row an item.
+    fn by_item(&self, pairs: u64) -> u64 {
+        ENTRY * (pairs + self.items)
+    }
+}
+
+/// Bytes that a run holds at its peak, and what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Ids and interactions, from the first epoch to the end.
+    pub data: u64,
+    /// The model's numbers.
+    pub model: u64,
+    /// What its optimizer remembers.
+    pub optimizer: u64,
+    /// Everything else at the peak: copies in another order, steps, a checkpoint, the evaluation.
+    pub workspace: u64,
+    /// All of these.
+    pub total: u64,
+}
+
+/// What training one kind of model takes beside the data.
+#[derive(Default)]
+struct Fit {
+    model: u64,
+    optimizer: u64,
+    /// Copies of the interactions, and steps.
+    work: u64,
+    /// What scores come from, as a file has it.
+    learned: u64,
+}
+
+impl Plan {
+    /// What the system could give to this process, what it holds now included; unknown but on Linux.
+    pub fn available() -> Option<u64> {
+        memory::in_all()
+    }
+
+    /// Fails if that is less than the plan takes.
+    pub(crate) fn require(&self, name: &str, has: Option<u64>) -> Result<(), FitError> {
+        let hint = "lower `dim` in a preset, or take a part of the history";
+        memory::fits(Need { what: format!("training `{name}`"), bytes: self.total, hint }, has)
+    }
+}
+
+impl Preset {
+    /// What a run on data of this shape will hold in memory. Right to about a fifth where interactions or embeddings are
+    /// what there is most of; titles, attributes and the tables of a store are not counted.
+    pub fn plan(&self, shape: &Shape) -> Plan {
+        let Shape { users, items, full, held_out, .. } = *shape;
+        let ids = ID * shape.rows() + ITEM * items;
+        let interactions = shape.by_user(shape.train) + shape.by_user(full) + 2 * shape.by_user(held_out / 2);
+        let data = PROGRAM + ids + interactions;
+        let Fit { model, optimizer, work, learned } = self.fit(shape);
+
+        // All events, a second set of ids, and two places a user while a matrix is filled.
+        let reading = data + EVENT * (full + held_out) + ids + 3 * ENTRY * users;
+        // A checkpoint is a copy of the state, its file, and a table on the way there.
+        let state = model + optimizer;
+        let training = data + model + optimizer + work.max(2 * state + state / 2).max(2 * learned);
+        // The model twice, the bundle's ids and history; then the baselines beside the index, or the files.
+        let kept = data + 2 * learned + ids + shape.by_user(full);
+        let neighbours = shape.by_user(full) + shape.by_item(full) + NEAREST * items;
+        let index = if learned > 0 && self.dim > 0 { (LINKS + 8 * self.dim as u64) * items } else { 0 };
+        let files = 2 * learned + ENTRY / 2 * full;
+        let judging = kept + (neighbours + index + LISTS * shape.judged).max(files);
+
+        let total = reading.max(training).max(judging);
+        Plan { data, model, optimizer, workspace: total - data - model - optimizer, total }
+    }
+
+    fn fit(&self, shape: &Shape) -> Fit {
+        let Shape { users, items, train, full, features, .. } = *shape;
+        let (rows, dim) = (shape.rows(), self.dim as u64);
+        let pairs = train.max(full);
+        let table = 4 * dim * rows;
+        let embeddings = Fit { model: table, learned: table, ..Fit::default() };
+        match &self.knobs {
+            Knobs::Ials(_) => {
+                let row = 4 * stride(self.dim) as u64;
+                let copies = shape.by_user(pairs) + shape.by_item(pairs) + 4 * rows;
+                Fit { model: row * rows, work: copies + (row + JOB) * users.max(items) + table, ..embeddings }
+            }
+            Knobs::SoftmaxMf(knobs) => {
+                let memory = if knobs.optimizer == Optimizer::Adam { 2 * dim + 1 } else { 1 };
+                let batch = (knobs.batch as u64).min(pairs);
+                let pool = if knobs.negatives == 0 { items } else { items.min(knobs.negatives as u64) };
+                let numbers = 6 * batch.min(users) + 4 * pool + 2 * (pool + batch).min(items);
+                let step = 4 * dim * numbers + 2 * 40 * batch + SCORES + 12 * items;
+                Fit { optimizer: 4 * memory * rows, work: step, ..embeddings }
+            }
+            Knobs::Bpr(knobs) => {
+                let step = 4 * dim * 3 * knobs.batch as u64 * 6;
+                Fit { optimizer: 4 * rows, work: EVENT * pairs + step + 4 * items, ..embeddings }
+            }
+            Knobs::TwoTower(knobs) => {
+                let (table, batch) = (4 * dim * (rows + features), knobs.batch as u64);
+                let widths = dim + knobs.towers.iter().map(|&width| width as u64).sum::<u64>();
+                let step = 4 * (4 * batch * batch + 2 * 8 * batch * widths);
+                Fit { model: table, optimizer: 4 * (rows + features), work: EVENT * pairs + step, ..embeddings }
+            }
+            Knobs::Ease(knobs) => {
+                let learned = ENTRY * items * (knobs.keep as u64).min(items);
+                // Half of what 64 bits count stands for whatever is more: sums have room beside it.
+                let matrix = Symmetric::bytes(items as usize).min(u64::MAX / 2);
+                let matrix = if knobs.neighbours == 0 { matrix } else { 0 };
+                Fit { model: learned, work: shape.by_item(pairs) + matrix + learned, learned, ..Fit::default() }
+            }
+            Knobs::ItemKnn(knobs) => {
+                let learned = ENTRY * items * (knobs.neighbours as u64).min(items);
+                let copies = shape.by_user(pairs) + shape.by_item(pairs);
+                Fit { model: learned, work: copies + learned, learned, ..Fit::default() }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A hundred million pairs of a million users and 200 thousand items.
+    const LARGE: Shape = Shape {
+        users: 1_000_000,
+        items: 200_000,
+        features: 0,
+        train: 99_900_000,
+        full: 100_000_000,
+        held_out: 200_000,
+        judged: 20_000,
+    };
+
+    fn preset(name: &str, dim: usize) -> Preset {
+        Preset { dim, ..Preset::load(name).unwrap() }
+    }
+
+    #[test]
+    fn a_hundred_million_pairs_fit_into_twelve_gigabytes() {
+        for name in ["ials", "softmax-mf"] {
+            let plan = preset(name, 64).plan(&LARGE);
+            assert!((4_000_000_000..12_000_000_000).contains(&plan.total), "{name}: {plan:?}");
+            assert_eq!(plan.total, plan.data + plan.model + plan.optimizer + plan.workspace);
+            assert!(plan.data > 16 * LARGE.train && plan.model == 4 * 64 * LARGE.rows(), "{name}: {plan:?}");
+        }
+    }
+
+    #[test]
+    fn more_of_anything_takes_more() {
+        for preset in Preset::built_in().map(Result::unwrap) {
+            let before = preset.plan(&LARGE).total;
+            for larger in [
+                Shape { users: 2 * LARGE.users, ..LARGE },
+                Shape { items: 2 * LARGE.items, ..LARGE },
+                Shape { train: 2 * LARGE.train, full: 2 * LARGE.full, ..LARGE },
+            ] {
+                assert!(preset.plan(&larger).total > before, "{}: {larger:?}", preset.name);
+            }
+        }
+        let [small, large] = [64, 1024].map(|dim| preset("softmax-mf", dim).plan(&LARGE));
+        assert!(large.model == 16 * small.model && large.optimizer > 15 * small.optimizer && large.total > small.total);
+    }
+
+    #[test]
+    fn the_largest_tables_there_can_be_are_counted_without_overflow() {
+        let (rows, pairs) = (u64::from(u32::MAX), 1 << 45);
+        let largest = Shape {
+            users: rows,
+            items: rows,
+            features: rows,
+            train: pairs,
+            full: pairs,
+            held_out: pairs,
+            judged: rows,
+        };
+        for preset in Preset::built_in().map(Result::unwrap) {
+            let preset = Preset { dim: if preset.dim > 0 { 1024 } else { 0 }, ..preset };
+            assert!(preset.plan(&largest).total > 8 * pairs, "{}", preset.name);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        let plan = preset("ials", 64).plan(&LARGE);
+        assert!(plan.require("ials", Some(plan.total)).is_ok() && plan.require("ials", None).is_ok());
+        let error = plan.require("ials", Some(plan.total - 1)).unwrap_err();
+        let message = format!("training `ials` takes {} bytes, and {} are available", plan.total, plan.total - 1);
+        assert_eq!(error.to_string(), message);
+        assert!(error.hint().unwrap().contains("`dim`"));
+    }
+}

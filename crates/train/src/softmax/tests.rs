@@ -146,6 +146,14 @@ fn check(loss: Loss, draw: PoolDraw, negatives: usize, dropout: f32, seed: u64) 
     }
 }
 
+#[test]
+fn a_user_who_has_every_negative_pushes_none_away() {
+    // With one negative, some user of some batch has it.
+    for (seed, loss) in (0..9).zip([Loss::Sl, Loss::Bsl, Loss::Ccl].into_iter().cycle()) {
+        check(loss, PoolDraw::Uniform, 1, 0.0, seed);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
@@ -279,8 +287,8 @@ fn three_steps(device: &Device, knobs: &Knobs, dim: usize) -> [Vec<f32>; 5] {
     [users, user_memory, items, item_memory, losses]
 }
 
-/// What the devices may differ by, as a share of the largest number where that is above 1: sums in another order, and
-/// an exponential that a device may round to 2⁻²².
+/// What a number may differ by between devices, as a share of it where it is above 1. Sums run in another order, and
+/// exponentials are rounded elsewhere: software Vulkan stays below 10⁻⁶, and the rest is for other devices.
 const TOLERANCE: f32 = 1e-4;
 
 #[test]
@@ -289,7 +297,7 @@ fn a_gpu_steps_as_the_cpu_does() {
     let cpu = Device::cpu("in a test".into());
     for (nth, loss) in [Loss::Sl, Loss::Bsl, Loss::Ccl].into_iter().enumerate() {
         for (optimizer, draw) in [(Optimizer::Adam, PoolDraw::Uniform), (Optimizer::Adagrad, PoolDraw::Popularity)] {
-            let (negatives, dropout, dim) = [(9, 0.2, 17), (0, 0.0, 3), (1, 0.5, 1)][nth];
+            let (negatives, dropout, dim) = [(1, 0.2, 17), (0, 0.0, 3), (9, 0.5, 1)][nth];
             // So little in one buffer splits the tables, and where all items are negatives it cuts a step into blocks.
             let narrow = device.clone().with_binding_limit(31 * dim.max(2) as u64 * 4 + 8);
             let knobs = Knobs { draw, negatives, dropout, ..knobs(loss, optimizer) };

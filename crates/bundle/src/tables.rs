@@ -193,3 +193,24 @@ pub(crate) fn read_history(path: &Path, users: usize, items: usize) -> Result<Hi
     let entries = pairs.map(|((user, item), weight)| (UserRow::new(user), ItemRow::new(item), weight));
     History::new(users, items, entries).map_err(|source| BundleError::History { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn histories_longer_than_a_batch_come_back() {
+        for len in [0, 1, ENTRIES, ENTRIES + 3] {
+            let users = len.div_ceil(1000);
+            let entry =
+                |at: usize| (UserRow::new((at / 1000) as u32), ItemRow::new((at % 1000) as u32), (at % 7) as f32);
+            let history = History::new(users, 1000, (0..len).map(entry)).unwrap();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), encode_history(&history).unwrap()).unwrap();
+            assert!(read_history(file.path(), users, 1000).unwrap() == history, "{len}");
+            let groups = ParquetRecordBatchReaderBuilder::try_new(file.reopen().unwrap()).unwrap();
+            assert_eq!(groups.metadata().num_row_groups(), len.div_ceil(ENTRIES), "{len}");
+        }
+    }
+}

@@ -59,16 +59,23 @@ pub struct Dataset {
 struct Interner {
     ids: Vec<String>,
     rows: HashMap<String, u32>,
+    /// The row asked for last. Files are often in the order of their users, and a search costs most of reading them.
+    last: u32,
 }
 
 impl Interner {
     fn row(&mut self, id: &str) -> u32 {
+        if self.ids.get(self.last as usize).is_some_and(|last| last == id) {
+            return self.last;
+        }
         if let Some(&row) = self.rows.get(id) {
+            self.last = row;
             return row;
         }
         let row = number(self.ids.len());
         self.ids.push(id.to_owned());
         self.rows.insert(id.to_owned(), row);
+        self.last = row;
         row
     }
 }

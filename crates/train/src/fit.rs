@@ -15,7 +15,6 @@ use crate::ease::ease;
 use crate::ials::IalsModel;
 use crate::memory;
 use crate::one_step::OneStep;
-use crate::plan::Shape;
 use crate::preset::{Knobs, Preset};
 use crate::softmax::SoftmaxModel;
 use crate::two_tower::TwoTowerModel;
@@ -203,7 +202,7 @@ pub fn fit(
 ) -> Result<Fitted, FitError> {
     // What is solved in one step asks for its memory itself, once it knows how many items have users in common.
     if !preset.knobs.one_step() {
-        preset.plan(&Shape::of(data)).require(&preset.name, memory::in_all())?;
+        preset.plan(data).require(&preset.name, memory::in_all())?;
     }
     let seed = identity.seed;
     let checkpoint = Checkpoint { path: checkpoint, marks: marks(preset, device, identity) };

@@ -32,7 +32,7 @@ pub use bags::{Bags, Segments};
 pub use baseline::{ItemKnn, PersonalFrequency, Popularity, Random, Scorer};
 pub use fit::{Entry, FitError, Fitted, Identity, Phase, Verdict, Watch, fit};
 pub use host_table::HostTable;
-pub use plan::{Plan, Shape};
+pub use plan::Plan;
 pub use preset::{
     Bpr, Confidence, Ease, Ials, Knn, Knobs, Loss, Optimizer, PairDraw, PoolDraw, Preset, PresetError, SoftmaxMf,
     TwoTower,

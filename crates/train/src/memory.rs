@@ -37,10 +37,14 @@ fn available() -> Option<u64> {
     kilobytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
-/// Bytes that this process could hold in all: what it holds now, and what the system could still give (Linux).
+/// Bytes that this process holds (Linux).
+pub(crate) fn held() -> Option<u64> {
+    kilobytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
+}
+
+/// Bytes that this process could hold in all: what it holds, and what the system could still give (Linux).
 pub(crate) fn in_all() -> Option<u64> {
-    let held = kilobytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")?;
-    available()?.checked_add(held)
+    available()?.checked_add(held()?)
 }
 
 /// Bytes that a text like `/proc/meminfo` names under `key`.

@@ -28,31 +28,31 @@ const NEAREST: u64 = 50 * ENTRY;
 const LISTS: u64 = 600;
 /// A row's share in handing rows out to threads.
 const JOB: u64 = 64;
-/// Scores that a step of softmax matrix factorization keeps, and numbers it keeps of a user, an item and a pair.
+/// The scores that a step of softmax matrix factorization keeps, and what it keeps of a pair, in this step and the next.
 const SCORES: u64 = 64 << 20;
+const PAIR: u64 = 80;
 
 /// The sizes of a data set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shape {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
     /// Users with a row.
-    pub users: u64,
+    users: u64,
     /// Items with a row.
-    pub items: u64,
+    items: u64,
     /// Values of attributes, of users and items together.
-    pub features: u64,
+    features: u64,
     /// Pairs that epochs are chosen with.
-    pub train: u64,
+    train: u64,
     /// Pairs that the final model learns from.
-    pub full: u64,
+    full: u64,
     /// Held-out pairs, for validation and for the test.
-    pub held_out: u64,
+    held_out: u64,
     /// Users of whom some of these are.
-    pub judged: u64,
+    judged: u64,
 }
 
 impl Shape {
-    /// The sizes of this data set.
-    pub fn of(data: &Dataset) -> Self {
+    fn of(data: &Dataset) -> Self {
         let held_out = [&data.validation, &data.test];
         Self {
             users: data.users.len() as u64,
@@ -100,8 +100,10 @@ pub struct Plan {
 struct Fit {
     model: u64,
     optimizer: u64,
-    /// Copies of the interactions, and steps.
-    work: u64,
+    /// Copies of the interactions in another form or order.
+    copies: u64,
+    /// What one step computes with.
+    step: u64,
     /// What scores come from, as a file has it.
     learned: u64,
 }
@@ -112,6 +114,13 @@ impl Plan {
         memory::in_all()
     }
 
+    /// The plan of a process that holds so much with the data read: titles, attributes and what the program itself takes
+    /// are in it, whatever the arithmetic makes of them.
+    fn holding(self, held: u64) -> Self {
+        let more = held.saturating_sub(self.data);
+        Self { data: self.data + more, total: self.total + more, ..self }
+    }
+
     /// Fails if that is less than the plan takes.
     pub(crate) fn require(&self, name: &str, has: Option<u64>) -> Result<(), FitError> {
         let hint = "lower `dim` in a preset, or take a part of the history";
@@ -120,20 +129,23 @@ impl Plan {
 }
 
 impl Preset {
-    /// What a run on data of this shape will hold in memory. Right to about a fifth where interactions or embeddings are
-    /// what there is most of; titles, attributes and the tables of a store are not counted.
-    pub fn plan(&self, shape: &Shape) -> Plan {
+    /// What a run on this data set, already read, will hold in memory at its peak.
+    pub fn plan(&self, data: &Dataset) -> Plan {
+        self.plan_for(&Shape::of(data)).holding(memory::held().unwrap_or(0))
+    }
+
+    fn plan_for(&self, shape: &Shape) -> Plan {
         let Shape { users, items, full, held_out, .. } = *shape;
         let ids = ID * shape.rows() + ITEM * items;
         let interactions = shape.by_user(shape.train) + shape.by_user(full) + 2 * shape.by_user(held_out / 2);
         let data = PROGRAM + ids + interactions;
-        let Fit { model, optimizer, work, learned } = self.fit(shape);
+        let Fit { model, optimizer, copies, step, learned } = self.fit(shape);
 
         // All events, a second set of ids, and two places a user while a matrix is filled.
         let reading = data + EVENT * (full + held_out) + ids + 3 * ENTRY * users;
         // A checkpoint is a copy of the state, its file, and a table on the way there.
         let state = model + optimizer;
-        let training = data + model + optimizer + work.max(2 * state + state / 2).max(2 * learned);
+        let training = data + model + optimizer + copies + step.max(2 * state + state / 2).max(2 * learned);
         // The model twice, the bundle's ids and history; then the baselines beside the index, or the files.
         let kept = data + 2 * learned + ids + shape.by_user(full);
         let neighbours = shape.by_user(full) + shape.by_item(full) + NEAREST * items;
@@ -155,37 +167,37 @@ impl Preset {
             Knobs::Ials(_) => {
                 let row = 4 * stride(self.dim) as u64;
                 let copies = shape.by_user(pairs) + shape.by_item(pairs) + 4 * rows;
-                Fit { model: row * rows, work: copies + (row + JOB) * users.max(items) + table, ..embeddings }
+                Fit { model: row * rows, copies, step: (row + JOB) * users.max(items), ..embeddings }
             }
             Knobs::SoftmaxMf(knobs) => {
                 let memory = if knobs.optimizer == Optimizer::Adam { 2 * dim + 1 } else { 1 };
                 let batch = (knobs.batch as u64).min(pairs);
                 let pool = if knobs.negatives == 0 { items } else { items.min(knobs.negatives as u64) };
                 let numbers = 6 * batch.min(users) + 4 * pool + 2 * (pool + batch).min(items);
-                let step = 4 * dim * numbers + 2 * 40 * batch + SCORES + 12 * items;
-                Fit { optimizer: 4 * memory * rows, work: step, ..embeddings }
+                let step = 4 * dim * numbers + PAIR * batch + SCORES + 12 * items;
+                Fit { optimizer: 4 * memory * rows, step, ..embeddings }
             }
             Knobs::Bpr(knobs) => {
-                let step = 4 * dim * 3 * knobs.batch as u64 * 6;
-                Fit { optimizer: 4 * rows, work: EVENT * pairs + step + 4 * items, ..embeddings }
+                let step = 4 * dim * 3 * knobs.batch as u64 * 6 + 4 * items;
+                Fit { optimizer: 4 * rows, copies: EVENT * pairs, step, ..embeddings }
             }
             Knobs::TwoTower(knobs) => {
                 let (table, batch) = (4 * dim * (rows + features), knobs.batch as u64);
                 let widths = dim + knobs.towers.iter().map(|&width| width as u64).sum::<u64>();
                 let step = 4 * (4 * batch * batch + 2 * 8 * batch * widths);
-                Fit { model: table, optimizer: 4 * (rows + features), work: EVENT * pairs + step, ..embeddings }
+                Fit { model: table, optimizer: 4 * (rows + features), copies: EVENT * pairs, step, ..embeddings }
             }
             Knobs::Ease(knobs) => {
                 let learned = ENTRY * items * (knobs.keep as u64).min(items);
                 // Half of what 64 bits count stands for whatever is more: sums have room beside it.
                 let matrix = Symmetric::bytes(items as usize).min(u64::MAX / 2);
                 let matrix = if knobs.neighbours == 0 { matrix } else { 0 };
-                Fit { model: learned, work: shape.by_item(pairs) + matrix + learned, learned, ..Fit::default() }
+                Fit { model: learned, copies: shape.by_item(pairs), step: matrix + learned, learned, ..Fit::default() }
             }
             Knobs::ItemKnn(knobs) => {
                 let learned = ENTRY * items * (knobs.neighbours as u64).min(items);
                 let copies = shape.by_user(pairs) + shape.by_item(pairs);
-                Fit { model: learned, work: copies + learned, learned, ..Fit::default() }
+                Fit { model: learned, copies, step: learned, learned, ..Fit::default() }
             }
         }
     }
@@ -214,7 +226,7 @@ mod tests {
     #[test]
     fn a_hundred_million_pairs_fit_into_twelve_gigabytes() {
         for name in ["ials", "softmax-mf"] {
-            let plan = preset(name, 64).plan(&LARGE);
+            let plan = preset(name, 64).plan_for(&LARGE);
             assert!((4_000_000_000..12_000_000_000).contains(&plan.total), "{name}: {plan:?}");
             assert_eq!(plan.total, plan.data + plan.model + plan.optimizer + plan.workspace);
             assert!(plan.data > 16 * LARGE.train && plan.model == 4 * 64 * LARGE.rows(), "{name}: {plan:?}");
@@ -224,16 +236,16 @@ mod tests {
     #[test]
     fn more_of_anything_takes_more() {
         for preset in Preset::built_in().map(Result::unwrap) {
-            let before = preset.plan(&LARGE).total;
+            let before = preset.plan_for(&LARGE).total;
             for larger in [
                 Shape { users: 2 * LARGE.users, ..LARGE },
                 Shape { items: 2 * LARGE.items, ..LARGE },
                 Shape { train: 2 * LARGE.train, full: 2 * LARGE.full, ..LARGE },
             ] {
-                assert!(preset.plan(&larger).total > before, "{}: {larger:?}", preset.name);
+                assert!(preset.plan_for(&larger).total > before, "{}: {larger:?}", preset.name);
             }
         }
-        let [small, large] = [64, 1024].map(|dim| preset("softmax-mf", dim).plan(&LARGE));
+        let [small, large] = [64, 1024].map(|dim| preset("softmax-mf", dim).plan_for(&LARGE));
         assert!(large.model == 16 * small.model && large.optimizer > 15 * small.optimizer && large.total > small.total);
     }
 
@@ -251,13 +263,21 @@ mod tests {
         };
         for preset in Preset::built_in().map(Result::unwrap) {
             let preset = Preset { dim: if preset.dim > 0 { 1024 } else { 0 }, ..preset };
-            assert!(preset.plan(&largest).total > 8 * pairs, "{}", preset.name);
+            assert!(preset.plan_for(&largest).total > 8 * pairs, "{}", preset.name);
         }
     }
 
     #[test]
+    fn what_is_held_beyond_the_arithmetic_counts() {
+        let plan = preset("ials", 64).plan_for(&LARGE);
+        assert_eq!(plan.holding(plan.data), plan);
+        let more = plan.holding(plan.data + 7);
+        assert_eq!((more.data, more.workspace, more.total), (plan.data + 7, plan.workspace, plan.total + 7));
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_by_name() {
-        let plan = preset("ials", 64).plan(&LARGE);
+        let plan = preset("ials", 64).plan_for(&LARGE);
         assert!(plan.require("ials", Some(plan.total)).is_ok() && plan.require("ials", None).is_ok());
         let error = plan.require("ials", Some(plan.total - 1)).unwrap_err();
         let message = format!("training `ials` takes {} bytes, and {} are available", plan.total, plan.total - 1);

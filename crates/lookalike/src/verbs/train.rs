@@ -8,7 +8,7 @@ use lookalike_bundle::{Bundle, History, ItemRow, Learned, Manifest, Repeat, Row}
 use lookalike_dataset::Dataset;
 use lookalike_retrieve::{Audit, IndexSettings};
 use lookalike_train::device::{self, Device, DeviceChoice};
-use lookalike_train::{Entry, FitError, Fitted, Identity, Phase, Plan, Preset, Shape, Verdict, Watch, fit};
+use lookalike_train::{Entry, FitError, Fitted, Identity, Phase, Plan, Preset, Verdict, Watch, fit};
 use serde_json::{Value, json};
 
 use super::evaluate::Evaluation;
@@ -40,7 +40,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         folder.strip_prefix(".").map(Path::to_owned).unwrap_or(folder)
     }));
     std::fs::create_dir_all(&run.0).map_err(io("created", &run.0))?;
-    let plan = preset.plan(&Shape::of(&data));
+    let plan = preset.plan(&data);
     introduce(&data, &preset, &plan, &device, say);
 
     let hash = workspace.data_hash()?;

@@ -117,8 +117,8 @@ fn greedy(shop: &Shop) -> &Shop {
 #[test]
 fn where_every_setting_fails_it_says_why_and_keeps_the_table() {
     let shop = Shop::new();
-    let said = greedy(&shop).train(&["--model", "greedy.toml", "--run", "run", "--tune", "3"]);
-    said.hints(1, &["no setting could be trained", "are available"]);
+    let said = greedy(&shop).train(&["--model", "greedy.toml", "--run", "run", "--tune", "3", "--quiet"]);
+    said.hints(1, &["no setting could be trained in rung 1: the item × item matrix", "are available"]);
     let table = table(&shop, "run");
     assert!(table.len() == 3 && table.iter().all(|trial| trial["figure"].is_null() && trial["failure"].is_string()));
     assert!(!shop.path("run/preset.toml").exists());

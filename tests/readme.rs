@@ -158,6 +158,7 @@ fn every_flag_on_its_own_exists() {
 #[test]
 fn every_path_exists() {
     let shop = Shop::trained();
+    shop.train(&["--epochs", "1", "--tune", "2", "--quiet"]).ok();
     let places = places(&shop);
     for name in PAGES {
         let Code { spans, commands } = code(&page(name));

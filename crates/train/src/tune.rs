@@ -70,12 +70,12 @@ pub enum TuneError {
         trials: usize,
     },
     /// Not one setting of a rung could be trained.
-    #[error("no setting could be trained with {dim} numbers per embedding; the first failed because {reason}")]
+    #[error("no setting could be trained in rung {rung}")]
     NoneRan {
-        /// Numbers per embedding.
-        dim: usize,
-        /// What the first trial said.
-        reason: String,
+        /// The rung, from 1.
+        rung: u32,
+        /// Why the first of them could not.
+        source: Box<FitError>,
     },
 }
 
@@ -84,7 +84,7 @@ impl TuneError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Stopped { .. } => Some("the same command searches anew; it finds the same settings".into()),
-            Self::NoneRan { .. } => Some("train without `--tune` to see what is wrong with the preset".into()),
+            Self::NoneRan { source, .. } => source.hint(),
         }
     }
 }
@@ -106,6 +106,7 @@ pub fn tune(
     let mut alive: Vec<usize> = (0..candidates.len()).collect();
     for (rung, &(dim, epochs)) in sizes.iter().enumerate() {
         let first = trials.len();
+        let mut why = None;
         for &candidate in &alive {
             let start = Instant::now();
             let fitted = choose(data, &candidates[candidate].resized(dim, epochs), device, seed, watch);
@@ -120,18 +121,18 @@ pub fn tune(
                 epochs,
                 best_epoch: best.map(|(_, epoch)| epoch),
                 figure: best.map(|(figure, _)| figure),
-                failure: fitted.err().map(|error| error.to_string()),
+                failure: fitted.as_ref().err().map(FitError::to_string),
                 seconds: start.elapsed().as_secs_f64(),
                 knobs: candidates[candidate].knobs.clone(),
             });
             watch.trial(&trials);
+            why = why.or(fitted.err());
         }
         let figures: Vec<_> = alive.iter().zip(&trials[first..]).map(|(&nth, trial)| (nth, trial.figure)).collect();
         // The last rung's best come first; how many more there are does not matter then.
         alive = survivors(&figures, candidates.len().div_ceil(2 << rung));
-        if alive.is_empty() {
-            let reason = trials[first].failure.clone().unwrap_or_default();
-            return Err(TuneError::NoneRan { dim, reason });
+        if let (true, Some(error)) = (alive.is_empty(), why) {
+            return Err(TuneError::NoneRan { rung: rung as u32 + 1, source: Box::new(error) });
         }
     }
     Ok(Tuned { best: candidates[alive[0]].clone(), trials })
@@ -195,6 +196,6 @@ mod tests {
     #[test]
     fn what_failed_is_out_and_the_preset_too() {
         assert_eq!(survivors(&[(0, None), (1, Some(0.0)), (2, None), (3, Some(0.1))], 3), [3, 1]);
-        assert_eq!(survivors(&[(0, None), (2, None)], 1), []);
+        assert!(survivors(&[(0, None), (2, None)], 1).is_empty());
     }
 }

@@ -245,8 +245,15 @@ mod tests {
                 assert!(preset.plan_for(&larger).total > before, "{}: {larger:?}", preset.name);
             }
         }
-        let [small, large] = [64, 1024].map(|dim| preset("softmax-mf", dim).plan_for(&LARGE));
+        let plan = |dim, optimizer| {
+            let mut preset = preset("softmax-mf", dim);
+            let Knobs::SoftmaxMf(knobs) = &mut preset.knobs else { unreachable!() };
+            knobs.optimizer = optimizer;
+            preset.plan_for(&LARGE)
+        };
+        let (small, large) = (plan(64, Optimizer::Adam), plan(1024, Optimizer::Adam));
         assert!(large.model == 16 * small.model && large.optimizer > 15 * small.optimizer && large.total > small.total);
+        assert_eq!(plan(64, Optimizer::Adagrad).optimizer, 4 * LARGE.rows());
     }
 
     #[test]

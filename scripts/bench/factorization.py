@@ -145,11 +145,18 @@ def judge(embeddings, train, test):
     return sums / len(users)
 
 
-def matrix(path, shape=None):
-    table = pq.read_table(path, columns=["user", "item"])
-    pairs = table["user"].to_numpy(), table["item"].to_numpy()
-    shape = shape or tuple(int(column.max()) + 1 for column in pairs)
-    return sparse.csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape)
+def read(paths):
+    """A matrix of ones per file, all of one shape, and the names of its rows and of its columns in order."""
+    tables = [pq.read_table(path, columns=["user", "item"]) for path in paths]
+    sides, names = [], []
+    for side in ("user", "item"):
+        columns = [table[side].cast("string").to_numpy() for table in tables]
+        known, places = np.unique(np.concatenate(columns), return_inverse=True)
+        names.append(known)
+        sides.append(np.split(places, np.cumsum([len(column) for column in columns])[:-1]))
+    shape = tuple(map(len, names))
+    pairs = list(zip(*sides))
+    return [sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, cols)), shape) for rows, cols in pairs], names
 
 
 def spread(numbers, unit=" s"):
@@ -181,9 +188,8 @@ def main():
     options = parser.parse_args()
     options.binary, options.train, options.test = (p.resolve() for p in (options.binary, options.train, options.test))
     peer, version = find_peer(options.model)
-    train, test = matrix(options.train), matrix(options.test)
-    shape = tuple(max(sizes) for sizes in zip(train.shape, test.shape))
-    train.resize(shape), test.resize(shape)
+    (train, test), names = read([options.train, options.test])
+    shape = train.shape
     print(f"date: {time.strftime('%F')}, {os.cpu_count()} cores, {platform.platform()}; {options.model} beside {version}")
     print(f"load before the first round: {os.getloadavg()}; {train.nnz} pairs, {shape[0]} users, {shape[1]} items")
     with tempfile.TemporaryDirectory() as scratch:
@@ -192,8 +198,8 @@ def main():
             for _ in range(options.rounds):
                 epochs, embeddings, ids = ours(options, dim, scratch)
                 placed = [np.zeros((rows, dim), np.float32) for rows in shape]
-                for to, numbers, names in zip(placed, embeddings, ids):
-                    to[np.array(names, int)] = numbers
+                for to, numbers, order, known in zip(placed, embeddings, ids, names):
+                    to[np.searchsorted(known, np.array(order, known.dtype))] = numbers
                 theirs, their_embeddings = peer(options, dim, train)
                 times[0].append(statistics.median(epochs)), times[1].append(theirs)
                 ratios.append(theirs / times[0][-1])

@@ -17,7 +17,8 @@ use rayon::prelude::*;
 
 use crate::dense::{NotPositive, Product, ROWS, add_scaled, dot, stride};
 use crate::eigen::eigen;
-use crate::solve::{Block, Entries, Solver, gram};
+use crate::lanes::Lanes;
+use crate::solve::{Block, Entries, Solver, Task, gram};
 
 /// Rows solved together at most, and entries after which no further row joins them.
 const TOGETHER: (usize, usize) = (32, 4096);
@@ -279,11 +280,12 @@ struct Step<'a, R: Row, C: Row> {
 /// Workspace of a thread.
 struct Work {
     solver: Solver,
+    lanes: Lanes,
     /// Rows in the plain basis and in the eigenbasis.
     plain: Vec<f32>,
     turned: Vec<f32>,
     pull: Vec<f32>,
-    change: Vec<f32>,
+    changes: Vec<f32>,
     scores: Vec<f32>,
 }
 
@@ -293,10 +295,11 @@ impl Work {
         let padded = stride(layout.block);
         Self {
             solver: Solver::new(layout.block),
+            lanes: Lanes::new(layout.block),
             plain: rows(),
             turned: rows(),
             pull: vec![0.0; TOGETHER.0 * padded],
-            change: vec![0.0; padded],
+            changes: vec![0.0; TOGETHER.0 * padded],
             scores: Vec::new(),
         }
     }
@@ -360,25 +363,38 @@ impl<R: Row, C: Row> WithSimd for Solve<'_, R, C> {
                 };
                 product.add(simd, pulls, used, (jobs.len(), used));
             }
-            let mut first = 0;
-            let rows = turned.chunks_exact_mut(row_stride).zip(pulls.chunks_exact_mut(used));
-            for ((row, _), (turned, pull)) in jobs.iter().zip(rows) {
-                let (cols, weights) = entries(*row);
-                if cols.is_empty() {
+            let mut rest = work.scores.as_slice();
+            let rows = jobs.iter().zip(turned.chunks_exact(row_stride).zip(pulls.chunks_exact_mut(used)));
+            let rows: Vec<_> = rows
+                .map(|((row, _), (turned, pull))| {
+                    let ((cols, weights), ridge) = (entries(*row), ridges[*row]);
+                    let scores = rest.split_off(..cols.len()).unwrap_or_default();
+                    add_scaled(simd, pull, -ridge, &turned[block.offset..][..used]);
+                    let entries = Entries { cols, weights, scores, others, stride: row_stride };
+                    Task { ridge, entries, pull: several.then_some(&*pull) }
+                })
+                .collect();
+            let changes = &mut work.changes[..jobs.len() * used];
+            for (rows, changes) in rows.chunks(S::F32_LANES).zip(changes.chunks_mut(S::F32_LANES * used)) {
+                let longest = rows.iter().map(|row| row.entries.cols.len()).max().unwrap_or(0);
+                if Lanes::take(simd, block, longest) {
+                    work.lanes.solve(simd, block, rows, changes)?;
                     continue;
                 }
-                let scores = &mut work.scores[first..first + cols.len()];
-                first += cols.len();
-                let turned = &mut turned[block.offset..block.offset + used];
-                add_scaled(simd, pull, -ridges[*row], turned);
-                let facts = Entries { cols, weights, scores, others, stride: row_stride };
-                let change = &mut work.change[..used];
-                work.solver.solve(simd, block, ridges[*row], facts, several.then_some(&*pull), change)?;
-                add_scaled(simd, turned, 1.0, change);
+                for (row, change) in rows.iter().zip(changes.chunks_exact_mut(used)) {
+                    work.solver.solve(simd, block, row, change)?;
+                }
+            }
+            let mut first = 0;
+            let rows = turned.chunks_exact_mut(row_stride).zip(changes.chunks_exact(used));
+            for ((row, _), (turned, change)) in jobs.iter().zip(rows) {
+                add_scaled(simd, &mut turned[block.offset..][..used], 1.0, change);
                 if several {
-                    for (score, &col) in scores.iter_mut().zip(cols) {
+                    let (cols, _) = entries(*row);
+                    for (score, &col) in work.scores[first..].iter_mut().zip(cols) {
                         *score += dot(simd, change, &others[col as usize * row_stride + block.offset..][..used]);
                     }
+                    first += cols.len();
                 }
             }
         }

@@ -15,6 +15,7 @@ mod gemm;
 pub mod gpu;
 mod host_table;
 mod ials;
+mod lanes;
 mod memory;
 mod one_step;
 mod plan;

@@ -26,6 +26,14 @@ pub(crate) struct Block {
     pub(crate) values: Vec<f32>,
 }
 
+impl Block {
+    /// Whether single precision tells systems with this ridge from singular ones.
+    pub(crate) fn bears(&self, ridge: f32) -> bool {
+        let most = self.values.iter().fold(0.0f32, |most, &value| most.max(value));
+        ridge > LEAST * most && ridge.is_finite()
+    }
+}
+
 /// What a row has to do with the other side.
 #[derive(Clone, Copy)]
 pub(crate) struct Entries<'a> {
@@ -37,6 +45,15 @@ pub(crate) struct Entries<'a> {
     /// All rows of the other side, and how far apart they are.
     pub(crate) others: &'a [f32],
     pub(crate) stride: usize,
+}
+
+/// A row to be solved.
+#[derive(Clone, Copy)]
+pub(crate) struct Task<'a> {
+    pub(crate) ridge: f32,
+    pub(crate) entries: Entries<'a>,
+    /// h, padded with zeros; zero if there is none.
+    pub(crate) pull: Option<&'a [f32]>,
 }
 
 /// Workspace for solving one row after the other.
@@ -68,20 +85,18 @@ impl Solver {
         }
     }
 
-    /// Writes the change δ of the block's numbers to `out`, padded with zeros. `pull` is h, zero if there is none.
+    /// Writes the change δ of the block's numbers to `out`, padded with zeros.
     #[inline(always)]
     pub(crate) fn solve<S: Simd>(
         &mut self,
         simd: S,
         block: &Block,
-        ridge: f32,
-        entries: Entries<'_>,
-        pull: Option<&[f32]>,
+        task: &Task<'_>,
         out: &mut [f32],
     ) -> Result<(), NotPositive> {
+        let Task { ridge, entries, pull } = *task;
         let used = stride(block.width);
-        let most = block.values.iter().fold(0.0f32, |most, &value| most.max(value));
-        if !(ridge > LEAST * most && ridge.is_finite()) {
+        if !block.bears(ridge) {
             return Err(NotPositive);
         }
         for (scale, &value) in self.scale[..used].iter_mut().zip(&block.values) {
@@ -213,7 +228,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    struct Run<'a>(&'a Block, f32, Entries<'a>, Option<&'a [f32]>);
+    struct Run<'a>(&'a Block, Task<'a>);
 
     impl WithSimd for Run<'_> {
         type Output = Result<Vec<f32>, NotPositive>;
@@ -221,7 +236,7 @@ pub(crate) mod tests {
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
             let mut out = vec![0.0; stride(self.0.width)];
-            Solver::new(self.0.width).solve(simd, self.0, self.1, self.2, self.3, &mut out)?;
+            Solver::new(self.0.width).solve(simd, self.0, &self.1, &mut out)?;
             Ok(out)
         }
     }
@@ -266,7 +281,8 @@ pub(crate) mod tests {
             others: &others,
             stride: long,
         };
-        let got = Arch::new().dispatch(Run(&block, 0.5, entries, pulled.then_some(&pull))).unwrap();
+        let got =
+            Arch::new().dispatch(Run(&block, Task { ridge: 0.5, entries, pull: pulled.then_some(&pull) })).unwrap();
 
         let mut system = vec![vec![0.0f64; width + 1]; width];
         for (row, line) in system.iter_mut().enumerate() {
@@ -305,9 +321,10 @@ pub(crate) mod tests {
     fn a_ridge_that_is_zero_tiny_or_not_finite_is_refused() {
         let block = Block { offset: 0, width: 2, values: [vec![10.0, 0.0], vec![0.0; 14]].concat() };
         let none = Entries { cols: &[], weights: &[], scores: &[], others: &[], stride: 16 };
+        let task = |ridge| Task { ridge, entries: none, pull: None };
         for ridge in [0.0, -1.0, 1e-9, f32::NAN, f32::INFINITY] {
-            assert!(Arch::new().dispatch(Run(&block, ridge, none, None)).is_err());
+            assert!(Arch::new().dispatch(Run(&block, task(ridge))).is_err());
         }
-        assert!(Arch::new().dispatch(Run(&block, 1e-3, none, None)).is_ok());
+        assert!(Arch::new().dispatch(Run(&block, task(1e-3))).is_ok());
     }
 }

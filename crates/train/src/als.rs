@@ -15,7 +15,7 @@ use lookalike_dataset::Csr;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::dense::{NotPositive, Product, ROWS, add_scaled, dot, stride};
+use crate::dense::{Aligned, NotPositive, Product, ROWS, add_scaled, dot, stride};
 use crate::eigen::eigen;
 use crate::lanes::Lanes;
 use crate::solve::{Block, Entries, Solver, Task, gram};
@@ -140,9 +140,9 @@ struct Basis {
     layout: Layout,
     blocks: Vec<Block>,
     /// Per block `width` rows of `stride(width)`, a number `from` of the plain basis to the eigenbasis ...
-    into: Vec<Vec<f32>>,
+    into: Vec<Aligned>,
     /// ... and back.
-    back: Vec<Vec<f32>>,
+    back: Vec<Aligned>,
 }
 
 impl Basis {
@@ -154,7 +154,7 @@ impl Basis {
             let upper = gram_of(&side.data, layout.stride(), offset, width, alpha0);
             let number = |p: usize| upper[(p / width).min(p % width) * padded + (p / width).max(p % width)];
             let (values, vectors) = eigen(width, (0..width * width).map(number).collect()).ok_or(NotPositive)?;
-            let (mut into, mut back) = (vec![0.0; width * padded], vec![0.0; width * padded]);
+            let (mut into, mut back) = (Aligned::zeros(width * padded), Aligned::zeros(width * padded));
             for (p, &number) in vectors.iter().enumerate() {
                 back[p / width * padded + p % width] = number as f32;
                 into[p % width * padded + p / width] = number as f32;
@@ -170,7 +170,7 @@ impl Basis {
 
     /// Writes `from`, rows of the layout, in another basis to `to`.
     #[inline(always)]
-    fn turn<S: Simd>(&self, simd: S, bases: &[Vec<f32>], from: &[f32], to: &mut [f32]) {
+    fn turn<S: Simd>(&self, simd: S, bases: &[Aligned], from: &[f32], to: &mut [f32]) {
         let stride_all = self.layout.stride();
         to.fill(0.0);
         for (block, basis) in self.blocks.iter().zip(bases) {
@@ -211,7 +211,7 @@ pub(crate) fn half_step<R: Row, C: Row>(
     let layout = side.layout;
     let row_stride = layout.stride();
     let basis = Basis::new(other, alpha0)?;
-    let mut others = vec![0.0; other.data.len()];
+    let mut others = Aligned::zeros(other.data.len());
     let parts = others.par_chunks_mut(GRAM_TILE * row_stride).zip(other.data.par_chunks(GRAM_TILE * row_stride));
     parts.for_each(|(to, from)| Arch::new().dispatch(Turn { basis: &basis, from, to }));
     let cross = match layout.blocks() {
@@ -282,24 +282,24 @@ struct Work {
     solver: Solver,
     lanes: Lanes,
     /// Rows in the plain basis and in the eigenbasis.
-    plain: Vec<f32>,
-    turned: Vec<f32>,
-    pull: Vec<f32>,
-    changes: Vec<f32>,
+    plain: Aligned,
+    turned: Aligned,
+    pull: Aligned,
+    changes: Aligned,
     scores: Vec<f32>,
 }
 
 impl Work {
     fn new(layout: Layout) -> Self {
-        let rows = || vec![0.0; TOGETHER.0 * layout.stride()];
+        let rows = || Aligned::zeros(TOGETHER.0 * layout.stride());
         let padded = stride(layout.block);
         Self {
             solver: Solver::new(layout.block),
             lanes: Lanes::new(layout.block),
             plain: rows(),
             turned: rows(),
-            pull: vec![0.0; TOGETHER.0 * padded],
-            changes: vec![0.0; TOGETHER.0 * padded],
+            pull: Aligned::zeros(TOGETHER.0 * padded),
+            changes: Aligned::zeros(TOGETHER.0 * padded),
             scores: Vec::new(),
         }
     }

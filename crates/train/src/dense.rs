@@ -4,16 +4,47 @@
 //! Instructions are chosen at run time (pulp), so a build for the plain instruction set still uses AVX-512, AVX2 or
 //! NEON. Rows are padded with zeros to whole registers. Every number of a result is one sum in a fixed order.
 
+use std::ops::{Deref, DerefMut};
+
 use pulp::{Arch, Simd, WithSimd};
 
-/// Rows are padded to this many numbers: a multiple of every register width in use.
-const PAD: usize = 16;
+/// Rows are padded to this many numbers: a line of the cache and a multiple of every register width in use.
+pub(crate) const PAD: usize = 16;
 /// Most rows of a result that are summed together; rows of matrices are padded to this many.
 pub(crate) const ROWS: usize = 8;
 
 /// Row length in memory for vectors of `dim` numbers.
 pub(crate) fn stride(dim: usize) -> usize {
     dim.next_multiple_of(PAD)
+}
+
+/// Numbers that begin where a line of the cache does, so that loading a register never takes two lines.
+pub(crate) struct Aligned {
+    data: Vec<f32>,
+    from: usize,
+    len: usize,
+}
+
+impl Aligned {
+    pub(crate) fn zeros(len: usize) -> Self {
+        let data = vec![0.0f32; len + PAD - 1];
+        let from = data.as_ptr().align_offset(PAD * size_of::<f32>()).min(PAD - 1);
+        Self { data, from, len }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.data[self.from..self.from + self.len]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.data[self.from..self.from + self.len]
+    }
 }
 
 /// The system had no positive pivot: numbers overflowed or the regularisation is too small for single precision.

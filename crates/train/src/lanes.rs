@@ -6,9 +6,11 @@
 //! has entries. Rows that are solved together should be of about the same length; the shorter ones have entries of weight
 //! zero instead.
 
+use std::hint::black_box;
+
 use pulp::Simd;
 
-use crate::dense::{NotPositive, stride};
+use crate::dense::{Aligned, NotPositive, PAD, stride};
 use crate::solve::{Block, Task};
 
 /// Lanes of the widest register.
@@ -24,30 +26,30 @@ const ROOM: usize = 1 << 17;
 pub(crate) struct Lanes {
     /// Entries by few: per panel `[number of the block, then entry before or in the panel][entry of the panel][lane]`,
     /// first C, then U with UᵀU = I + CCᵀ, whose diagonal is inverted.
-    panels: Vec<f32>,
+    panels: Aligned,
     /// Λ^-½, `[number][lane]`.
-    scale: Vec<f32>,
+    scale: Aligned,
     /// q, then z, `[number][lane]`.
-    pull: Vec<f32>,
+    pull: Aligned,
     /// t − C·q, then y, `[entry][lane]`.
-    right: Vec<f32>,
+    right: Aligned,
     /// `[four numbers][lane][one of the four]`.
-    quads: Vec<f32>,
-    zeros: Vec<f32>,
+    quads: Aligned,
+    zeros: Aligned,
 }
 
 impl Lanes {
     /// For blocks of up to `width` numbers.
     pub(crate) fn new(width: usize) -> Self {
         let used = stride(width);
-        let zeros = |numbers: usize| vec![0.0; numbers * LANES];
+        let zeros = |numbers: usize| Aligned::zeros(numbers * LANES);
         Self {
-            panels: vec![0.0; ROOM],
+            panels: Aligned::zeros(ROOM),
             scale: zeros(used),
             pull: zeros(used),
             right: zeros(width + PANEL),
             quads: zeros(used),
-            zeros: vec![0.0; used],
+            zeros: Aligned::zeros(used),
         }
     }
 
@@ -84,6 +86,7 @@ impl Lanes {
         rows: &[Task<'_>],
         out: &mut [f32],
     ) -> Result<(), NotPositive> {
+        touch(rows, block);
         let used = stride(block.width);
         let most = rows.iter().map(|row| row.entries.cols.len()).max().unwrap_or(0);
         let count = most.next_multiple_of(P);
@@ -273,12 +276,32 @@ fn registers<S: Simd>(numbers: &mut [f32]) -> &mut [S::f32s] {
 /// Lays the vectors of all lanes beside each other, four numbers of one after four of another.
 #[inline(always)]
 fn lay<'a, S: Simd>(quads: &mut [f32], vector: impl Fn(usize) -> &'a [f32]) {
+    let (quads, _) = quads.as_chunks_mut::<QUAD>();
     for lane in 0..S::F32_LANES {
-        let numbers = vector(lane).as_chunks::<QUAD>().0;
-        for (quad, numbers) in quads.as_chunks_mut::<QUAD>().0.chunks_exact_mut(S::F32_LANES).zip(numbers) {
-            quad[lane] = *numbers;
+        let lines = vector(lane).as_chunks::<PAD>().0;
+        for (quads, line) in quads.chunks_exact_mut(PAD / QUAD * S::F32_LANES).zip(lines) {
+            let (numbers, _) = line.as_chunks::<QUAD>();
+            for at in 0..PAD / QUAD {
+                quads[at * S::F32_LANES + lane] = numbers[at];
+            }
         }
     }
+}
+
+/// Reads a number of every line of the rows' vectors. Many lines are on their way at once then, while the work on each
+/// vector is too long for the processor to see the next ones before it is done.
+#[inline(always)]
+fn touch(rows: &[Task<'_>], block: &Block) {
+    let mut kept = 0;
+    for Task { entries, .. } in rows {
+        for &col in entries.cols {
+            let vector = &entries.others[col as usize * entries.stride + block.offset..][..block.values.len()];
+            for line in vector.as_chunks::<PAD>().0 {
+                kept ^= line[0].to_bits();
+            }
+        }
+    }
+    black_box(kept);
 }
 
 /// Gives `take` every number of the vectors that were laid, one per lane.

@@ -9,7 +9,7 @@
 
 use pulp::Simd;
 
-use crate::dense::{NotPositive, Product, ROWS, add_scaled, dot, solve_positive, stride};
+use crate::dense::{Aligned, NotPositive, Product, ROWS, add_scaled, dot, solve_positive, stride};
 
 /// Entries gathered before they are added to the matrix; keeps the gathered vectors in the nearer caches.
 const TILE: usize = 128;
@@ -58,27 +58,27 @@ pub(crate) struct Task<'a> {
 
 /// Workspace for solving one row after the other.
 pub(crate) struct Solver {
-    scale: Vec<f32>,
-    pull: Vec<f32>,
-    gathered: Vec<f32>,
-    turned: Vec<f32>,
-    targets: Vec<f32>,
-    matrix: Vec<f32>,
-    right: Vec<f32>,
-    solution: Vec<f32>,
+    scale: Aligned,
+    pull: Aligned,
+    gathered: Aligned,
+    turned: Aligned,
+    targets: Aligned,
+    matrix: Aligned,
+    right: Aligned,
+    solution: Aligned,
 }
 
 impl Solver {
     /// For blocks of up to `width` numbers.
     pub(crate) fn new(width: usize) -> Self {
         let stride = stride(width);
-        let zeros = |rows: usize| vec![0.0; rows * stride];
+        let zeros = |rows: usize| Aligned::zeros(rows * stride);
         Self {
             scale: zeros(1),
             pull: zeros(1),
             gathered: zeros(width.max(TILE)),
             turned: zeros(stride),
-            targets: vec![0.0; width.max(TILE)],
+            targets: Aligned::zeros(width.max(TILE)),
             matrix: zeros(width.next_multiple_of(ROWS)),
             right: zeros(1),
             solution: zeros(1),
@@ -104,7 +104,7 @@ impl Solver {
         }
         match pull {
             Some(pull) => {
-                for ((own, &pull), &scale) in self.pull[..used].iter_mut().zip(pull).zip(&self.scale) {
+                for ((own, &pull), &scale) in self.pull[..used].iter_mut().zip(pull).zip(self.scale.iter()) {
                     *own = scale * pull;
                 }
             }
@@ -114,7 +114,7 @@ impl Solver {
             true => self.small(simd, block, entries, pull.is_some())?,
             false => self.large(simd, block, entries)?,
         }
-        for ((out, &number), &scale) in out.iter_mut().zip(&self.pull[..used]).zip(&self.scale) {
+        for ((out, &number), &scale) in out.iter_mut().zip(&self.pull[..used]).zip(self.scale.iter()) {
             *out = scale * number;
         }
         Ok(())
@@ -175,7 +175,7 @@ impl Solver {
             };
             self.gather(block, part);
             let gathered = &self.gathered[..part.cols.len() * used];
-            for (row, &target) in gathered.chunks_exact(used).zip(&self.targets) {
+            for (row, &target) in gathered.chunks_exact(used).zip(self.targets.iter()) {
                 add_scaled(simd, &mut self.pull[..used], target, row);
             }
             let rows = width.next_multiple_of(ROWS);
@@ -192,12 +192,12 @@ impl Solver {
     fn gather(&mut self, block: &Block, entries: Entries<'_>) {
         let used = stride(block.width);
         let facts = entries.cols.iter().zip(entries.weights).zip(entries.scores);
-        let targets = self.gathered.chunks_exact_mut(used).zip(&mut self.targets);
+        let targets = self.gathered.chunks_exact_mut(used).zip(self.targets.iter_mut());
         for ((gathered, target), ((&col, &weight), &score)) in targets.zip(facts) {
             let root = weight.sqrt();
             *target = root * (1.0 - score);
             let vector = &entries.others[col as usize * entries.stride + block.offset..][..used];
-            for ((gathered, &number), &scale) in gathered.iter_mut().zip(vector).zip(&self.scale) {
+            for ((gathered, &number), &scale) in gathered.iter_mut().zip(vector).zip(self.scale.iter()) {
                 *gathered = root * scale * number;
             }
         }

@@ -377,7 +377,7 @@ impl<R: Row, C: Row> WithSimd for Solve<'_, R, C> {
             let changes = &mut work.changes[..jobs.len() * used];
             for (rows, changes) in rows.chunks(S::F32_LANES).zip(changes.chunks_mut(S::F32_LANES * used)) {
                 let longest = rows.iter().map(|row| row.entries.cols.len()).max().unwrap_or(0);
-                if Lanes::take(simd, block, longest) {
+                if Lanes::fit(simd, block, longest) {
                     work.lanes.solve(simd, block, rows, changes)?;
                     continue;
                 }

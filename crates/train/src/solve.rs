@@ -7,9 +7,11 @@
 //! `z = Cᵀy + q` with `(I + CCᵀ) y = t − C·q`, a system as large as the row has entries (Woodbury's identity). All
 //! eigenvalues of both are at least 1, so that single precision suffices.
 
+use std::hint::black_box;
+
 use pulp::Simd;
 
-use crate::dense::{Aligned, NotPositive, Product, ROWS, add_scaled, dot, solve_positive, stride};
+use crate::dense::{Aligned, NotPositive, PAD, Product, ROWS, add_scaled, dot, solve_positive, stride};
 
 /// Entries gathered before they are added to the matrix; keeps the gathered vectors in the nearer caches.
 const TILE: usize = 128;
@@ -45,6 +47,20 @@ pub(crate) struct Entries<'a> {
     /// All rows of the other side, and how far apart they are.
     pub(crate) others: &'a [f32],
     pub(crate) stride: usize,
+}
+
+impl Entries<'_> {
+    /// Reads a number of every line of the other side's vectors. Many lines are on their way at once then, while the work
+    /// on each vector is too long for the processor to see the next ones before it is done.
+    #[inline(always)]
+    pub(crate) fn touch(&self, block: &Block) {
+        let mut kept = 0;
+        for &col in self.cols {
+            let vector = &self.others[col as usize * self.stride + block.offset..][..stride(block.width)];
+            vector.as_chunks::<PAD>().0.iter().for_each(|line| kept ^= line[0].to_bits());
+        }
+        black_box(kept);
+    }
 }
 
 /// A row to be solved.
@@ -190,6 +206,7 @@ impl Solver {
     /// Writes the rows c of the entries to `gathered` and their t to `targets`.
     #[inline(always)]
     fn gather(&mut self, block: &Block, entries: Entries<'_>) {
+        entries.touch(block);
         let used = stride(block.width);
         let facts = entries.cols.iter().zip(entries.weights).zip(entries.scores);
         let targets = self.gathered.chunks_exact_mut(used).zip(self.targets.iter_mut());

@@ -296,9 +296,8 @@ fn lay<'a, S: Simd>(quads: &mut [f32], vector: impl Fn(usize) -> &'a [f32]) {
     for lane in 0..S::F32_LANES {
         let lines = vector(lane).as_chunks::<PAD>().0;
         for (quads, line) in quads.chunks_exact_mut(PAD / QUAD * S::F32_LANES).zip(lines) {
-            let (numbers, _) = line.as_chunks::<QUAD>();
-            for at in 0..PAD / QUAD {
-                quads[at * S::F32_LANES + lane] = numbers[at];
+            for (at, numbers) in line.as_chunks::<QUAD>().0.iter().enumerate() {
+                quads[at * S::F32_LANES + lane] = *numbers;
             }
         }
     }
@@ -419,7 +418,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(60))]
         #[test]
         fn rows_side_by_side_are_rows_one_by_one(
-            width in 1usize..70, rows in 1usize..40, share in 0.0f64..1.0, pulled: bool, seed: u64,
+            width in 1usize..65, rows in 1usize..40, share in 0.0f64..1.0, pulled: bool, seed: u64,
         ) {
             check(width, rows, (share * width as f64) as usize, pulled, seed);
         }

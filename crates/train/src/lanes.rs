@@ -160,6 +160,7 @@ impl Lanes {
 
 /// Completes the panels, which hold C, by U, and solves `Uᵀy = right` along the way. Says per lane whether all pivots were
 /// positive and finite, 1 if so and else 0.
+#[expect(clippy::needless_range_loop, reason = "indices name rows and columns of a panel")]
 #[inline(always)]
 fn decompose<S: Simd, const P: usize>(
     simd: S,

@@ -271,7 +271,7 @@ fn exp(x: f32) -> f32 {
     let whole = (power + ROUND) - ROUND;
     let rest = power - whole;
     let mut sum = 1.540_353e-4;
-    for coefficient in [1.333_355_8e-3, 9.618_129e-3, 5.550_410_9e-2, 2.402_265e-1, std::f32::consts::LN_2, 1.0] {
+    for coefficient in [1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 2.402_265e-1, std::f32::consts::LN_2, 1.0] {
         sum = f32::mul_add(sum, rest, coefficient);
     }
     f32::from_bits((((whole + 127.0) as i32) << 23) as u32) * sum

@@ -135,11 +135,11 @@ fn check(loss: Loss, draw: PoolDraw, negatives: usize, dropout: f32, seed: u64) 
                 })
                 .collect();
             let mean = gradient.iter().map(|g| g * g).sum::<f64>() / dim as f64;
-            for j in 0..dim {
+            for (j, &gradient) in gradient.iter().enumerate() {
                 let moved = f64::from(start.row(row)[j]) - f64::from(now.0[row * dim + j]);
                 // What the step moved, times the root it was divided by, is the gradient.
                 let got = moved * f64::from(now.1[row]).sqrt();
-                assert!((got - gradient[j]).abs() < 3e-5, "side {side}, row {row}: {got} is not {}", gradient[j]);
+                assert!((got - gradient).abs() < 3e-5, "side {side}, row {row}: {got} is not {gradient}");
                 assert!((f64::from(now.1[row]) - mean).abs() < 1e-4);
             }
         }

@@ -30,9 +30,16 @@ enum Trained {
     #[serde(alias = "softmax-mf")]
     TwoTower {
         tau: f32,
+        /// Of softmax matrix factorization alone.
+        #[serde(default = "one")]
+        negative_weight: f32,
     },
     #[serde(other)]
     Other,
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 /// How the summed weight n of a pair's events becomes its weight in the loss.
@@ -95,7 +102,9 @@ impl<'a, R: Row> Folding<'a, R> {
             Ok(Trained::Ials { alpha0, reg, nu, confidence }) => {
                 Rule::Ridge(Ridge::new(table, alpha0, reg, nu), confidence)
             }
-            Ok(Trained::TwoTower { tau }) => Rule::Sphere(Sphere::new(table, tau, manifest.seed)),
+            Ok(Trained::TwoTower { tau, negative_weight }) => {
+                Rule::Sphere(Sphere::new(table, tau, negative_weight, manifest.seed))
+            }
             Ok(Trained::Other) | Err(_) => return Err(RetrieveError::NoFolding { model: manifest.model.clone() }),
         };
         Ok(Self { rule, row: PhantomData })

@@ -1,9 +1,9 @@
 //! Fold-in for models whose scores are cosines divided by a temperature τ, trained by softmax over items.
 //!
-//! The vector maximises `mean_h(u·v_h)/τ − ln Σ_j exp(u·v_j/τ)` over the unit sphere, where h goes over what is known
-//! and j over the rest: what is known is no negative, as in training (the decoupled loss of Yeh et al., ECCV 2022). Of a
-//! large table j goes over a seeded sample, so that the time does not grow with it. Found by projected gradient ascent
-//! with a step that grows while it helps and shrinks when it does not.
+//! The vector maximises `mean_h(u·v_h)/τ − a·ln Σ_j exp(u·v_j/τ)` over the unit sphere, where a is the weight of the
+//! negatives in training, h goes over what is known and j over the rest: what is known is no negative, as in training (the
+//! decoupled loss of Yeh et al., ECCV 2022). Of a large table j goes over a seeded sample, so that the time does not grow
+//! with it. Found by projected gradient ascent with a step that grows while it helps and shrinks when it does not.
 
 use std::collections::BTreeSet;
 
@@ -26,6 +26,7 @@ pub(super) struct Sphere<'a> {
     products: Products,
     arch: Arch,
     tau: f32,
+    negative_weight: f32,
     /// Row numbers of the sample, ascending, and the rows side by side.
     rows: Vec<usize>,
     sample: Matrix,
@@ -38,11 +39,11 @@ struct Slope {
 }
 
 impl<'a> Sphere<'a> {
-    pub(super) fn new(table: &'a Matrix, tau: f32, seed: u64) -> Self {
+    pub(super) fn new(table: &'a Matrix, tau: f32, negative_weight: f32, seed: u64) -> Self {
         let rows = sample_rows(table.rows(), seed);
         let mut sample = Matrix::zeros(rows.len(), table.cols());
         rows.iter().enumerate().for_each(|(at, &row)| sample.row_mut(at).copy_from_slice(table.row(row)));
-        Self { table, products: Products::default(), arch: Arch::new(), tau, rows, sample }
+        Self { table, products: Products::default(), arch: Arch::new(), tau, negative_weight, rows, sample }
     }
 
     /// The unit vector that these rows of the table (ascending) ask for; `None` if they point nowhere together.
@@ -90,7 +91,7 @@ impl<'a> Sphere<'a> {
         let total: f64 = scores.iter().map(|&share| f64::from(share)).sum();
         let mut gradient: Vec<f32> = mean.iter().map(|number| number / self.tau).collect();
         if total > 0.0 {
-            let scale = (-1.0 / (total * f64::from(self.tau))) as f32;
+            let scale = (f64::from(-self.negative_weight) / (total * f64::from(self.tau))) as f32;
             self.arch.dispatch(|| {
                 for (row, share) in self.sample.data().chunks_exact(point.len()).zip(scores.iter()) {
                     for (sum, number) in gradient.iter_mut().zip(row) {
@@ -99,7 +100,7 @@ impl<'a> Sphere<'a> {
                 }
             });
         }
-        let rest = if total > 0.0 { total.ln() } else { 0.0 };
+        let rest = if total > 0.0 { f64::from(self.negative_weight) * total.ln() } else { 0.0 };
         Slope { value: f64::from(self.products.of(point, mean) / self.tau) - rest, gradient }
     }
 }
@@ -124,6 +125,7 @@ mod tests {
     use crate::testing::random;
 
     const TAU: f32 = 0.1;
+    const WEIGHT: f32 = 1.3;
 
     fn unit_rows(rows: usize, dim: usize, seed: u64) -> Matrix {
         let mut table = random(rows, dim, seed);
@@ -140,7 +142,7 @@ mod tests {
             table.row(row).iter().zip(point).map(|(&v, &u)| f64::from(v) * f64::from(u)).sum::<f64>() / f64::from(TAU)
         };
         let rest = (0..table.rows()).filter(|row| !known.contains(row)).map(|row| score(row).exp()).sum::<f64>();
-        known.iter().map(|&row| score(row)).sum::<f64>() / known.len() as f64 - rest.ln()
+        known.iter().map(|&row| score(row)).sum::<f64>() / known.len() as f64 - f64::from(WEIGHT) * rest.ln()
     }
 
     #[test]
@@ -148,7 +150,7 @@ mod tests {
         for (rows, dim, seed) in [(40, 3, 1), (300, 8, 2), (1000, 33, 3)] {
             let table = unit_rows(rows, dim, seed);
             let known = [0, 3, 7, rows - 1];
-            let sphere = Sphere::new(&table, TAU, 5);
+            let sphere = Sphere::new(&table, TAU, WEIGHT, 5);
             let found = sphere.ascend(&known).unwrap();
             let highest = objective(&table, &known, &found);
             for at in 0..dim {
@@ -165,7 +167,7 @@ mod tests {
     #[test]
     fn the_gradient_is_that_of_the_objective() {
         let table = unit_rows(50, 4, 9);
-        let (sphere, known) = (Sphere::new(&table, TAU, 1), [2, 30]);
+        let (sphere, known) = (Sphere::new(&table, TAU, WEIGHT, 1), [2, 30]);
         let mean: Vec<f32> = (0..4).map(|at| (table.row(2)[at] + table.row(30)[at]) / 2.0).collect();
         let point = table.row(11);
         let slope = sphere.slope(point, &mean, &mut (Vec::new(), &known));
@@ -183,20 +185,22 @@ mod tests {
     #[test]
     fn a_large_table_is_sampled_and_the_sample_repeats() {
         let table = unit_rows(3 * SAMPLE, 4, 4);
-        let [a, b] = [0, 0].map(|seed| Sphere::new(&table, TAU, seed));
+        let [a, b] = [0, 0].map(|seed| Sphere::new(&table, TAU, WEIGHT, seed));
         assert_eq!((a.rows.len(), &a.rows), (SAMPLE, &b.rows));
         assert!(a.rows.is_sorted() && a.rows[SAMPLE / 2].abs_diff(3 * SAMPLE / 2) < SAMPLE / 4);
-        assert_ne!(a.rows, Sphere::new(&table, TAU, 1).rows);
-        assert_eq!(Sphere::new(&unit_rows(9, 2, 1), TAU, 1).rows, (0..9).collect::<Vec<_>>());
+        assert_ne!(a.rows, Sphere::new(&table, TAU, WEIGHT, 1).rows);
+        assert_eq!(Sphere::new(&unit_rows(9, 2, 1), TAU, WEIGHT, 1).rows, (0..9).collect::<Vec<_>>());
         assert_eq!(a.ascend(&[1, 9_000]), b.ascend(&[1, 9_000]));
     }
 
     #[test]
     fn what_cancels_out_points_nowhere_and_knowing_everything_is_no_trap() {
         let table = Matrix::from_vec(2, 2, vec![1.0, 0.0, -1.0, 0.0]).unwrap();
-        assert!(Sphere::new(&table, TAU, 1).ascend(&[0, 1]).is_none());
-        assert_eq!(Sphere::new(&table, TAU, 1).ascend(&[0]).unwrap(), [1.0, 0.0]);
+        assert!(Sphere::new(&table, TAU, WEIGHT, 1).ascend(&[0, 1]).is_none());
+        assert_eq!(Sphere::new(&table, TAU, WEIGHT, 1).ascend(&[0]).unwrap(), [1.0, 0.0]);
         let table = unit_rows(3, 2, 8);
-        assert!(Sphere::new(&table, TAU, 1).ascend(&[0, 1, 2]).unwrap().iter().all(|number| number.is_finite()));
+        assert!(
+            Sphere::new(&table, TAU, WEIGHT, 1).ascend(&[0, 1, 2]).unwrap().iter().all(|number| number.is_finite())
+        );
     }
 }

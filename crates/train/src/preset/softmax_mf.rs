@@ -86,7 +86,11 @@ impl SoftmaxMf {
     ];
 
     pub(super) fn draw(&self, dice: &mut Dice) -> Self {
-        let (lr, dropout) = (dice.log(0.0005, 0.01), dice.pick([0.0, 0.1, 0.2, 0.3]));
+        let lr = match self.optimizer {
+            Optimizer::Adam => dice.log(0.0005, 0.01),
+            Optimizer::Adagrad => dice.log(0.03, 0.5),
+        };
+        let dropout = dice.pick([0.0, 0.1, 0.2, 0.3]);
         let mut drawn = Self { lr, dropout, ..self.clone() };
         // Few negatives are above the margin, so the weight of their mean has no usual size.
         match self.loss {

@@ -1,5 +1,6 @@
 //! Matrix factorization with cosine scores and a softmax loss.
 
+mod average;
 mod engine;
 mod gpu;
 mod host;
@@ -16,6 +17,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use crate::device::Device;
 use crate::fit::{FitError, Model};
 use crate::preset::{Optimizer, SoftmaxMf as Knobs};
+use average::Average;
 use engine::Engine;
 use rows::{Pace, Rows};
 use step::Steps;
@@ -36,6 +38,7 @@ pub(crate) struct SoftmaxModel<'a> {
     device: &'a Device,
     steps: Steps<'a>,
     engine: Engine,
+    average: Average,
 }
 
 impl<'a> SoftmaxModel<'a> {
@@ -59,7 +62,8 @@ impl<'a> SoftmaxModel<'a> {
         let (users, items) = (start(train.n_rows(), 1), start(train.n_cols(), 2));
         let steps = Steps::new(train, dim, knobs, seed);
         let engine = Engine::open(device, users, items, &steps.largest())?;
-        Ok(Self { knobs: knobs.clone(), train, dim, device, steps, engine })
+        let average = Average::new(train.n_rows(), train.n_cols(), dim);
+        Ok(Self { knobs: knobs.clone(), train, dim, device, steps, engine, average })
     }
 
     fn paces(&self) -> [Pace; 2] {
@@ -96,12 +100,14 @@ impl Model for SoftmaxModel<'_> {
             }
             tick(number + 1, total)?;
         }
+        let units = self.engine.rows(&self.knobs)?.map(|rows| rows.units());
+        self.average.add(epoch, units);
         Ok((weight > 0.0).then(|| loss / weight))
     }
 
     fn learned(&mut self) -> Result<Learned, FitError> {
-        let [users, items] = self.engine.rows(&self.knobs)?;
-        Ok(Learned::Embeddings { users: users.units(), items: items.units() })
+        let [users, items] = self.average.units();
+        Ok(Learned::Embeddings { users, items })
     }
 
     fn state(&mut self) -> Result<Tensors, FitError> {
@@ -110,6 +116,9 @@ impl Model for SoftmaxModel<'_> {
             let (data, memory) = rows.parts();
             state.insert(name.into(), Tensor::f32s(data.to_vec()));
             state.insert(format!("{name}.memory"), Tensor::f32s(memory.to_vec()));
+        }
+        for (name, average) in ["user", "item"].into_iter().zip(self.average.parts()) {
+            state.insert(format!("{name}.average"), Tensor::f32s(average.to_vec()));
         }
         Ok(state)
     }
@@ -126,6 +135,8 @@ impl Model for SoftmaxModel<'_> {
             rows.ok_or(name.to_owned())
         };
         let (users, items) = (restore("user", self.train.n_rows())?, restore("item", self.train.n_cols())?);
+        let averages = [take("user.average")?, take("item.average")?];
+        self.average = self.average.with_parts(averages).ok_or("user.average")?;
         let engine = Engine::open(self.device, users, items, &self.steps.largest());
         self.engine = engine.map_err(|error| error.to_string())?;
         Ok(())

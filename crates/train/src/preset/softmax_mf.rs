@@ -24,7 +24,7 @@ pub struct SoftmaxMf {
     pub confidence: Confidence,
     /// Pairs per step, rounded up to whole users.
     pub batch: usize,
-    /// Step size.
+    /// Step size. With Adagrad and no `l2` it scales all embeddings and changes no cosine.
     pub lr: f32,
     /// Strength of the pull of every embedding in use towards zero length.
     pub l2: f32,
@@ -86,15 +86,16 @@ impl SoftmaxMf {
     ];
 
     pub(super) fn draw(&self, dice: &mut Dice) -> Self {
+        // Adagrad's steps and the start are multiples of `lr`, and cosines do not see lengths: it would change nothing.
         let lr = match self.optimizer {
             Optimizer::Adam => dice.log(0.0005, 0.01),
-            Optimizer::Adagrad => dice.log(0.03, 0.5),
+            Optimizer::Adagrad => self.lr,
         };
         let dropout = dice.pick([0.0, 0.1, 0.2, 0.3]);
         let mut drawn = Self { lr, dropout, ..self.clone() };
         // Few negatives are above the margin, so the weight of their mean has no usual size.
         match self.loss {
-            Loss::Sl | Loss::Bsl => (drawn.tau, drawn.negative_weight) = (dice.log(0.05, 0.3), dice.log(1.0, 2.0)),
+            Loss::Sl | Loss::Bsl => (drawn.tau, drawn.negative_weight) = (dice.log(0.05, 0.3), dice.log(0.9, 1.5)),
             Loss::Ccl => (drawn.margin, drawn.negative_weight) = (dice.log(0.1, 0.9), dice.log(1.0, 1000.0)),
         }
         drawn

@@ -10,7 +10,7 @@
 //! All of a user's pairs share one row of scores, so an epoch costs (users · negatives · dim), not (pairs · negatives ·
 //! dim) as where negatives are scored for every pair. Scores and their gradients are three matrix products.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::gemm::{View, ViewMut, product};
@@ -91,24 +91,38 @@ impl Host {
         }
 
         let scale = 1.0 / step.total().max(f64::MIN_POSITIVE) as f32;
-        self.items.update(arch, &step.items, (&item_units, &item_lengths), item_pace, |slot, out| {
-            if let Some(place) = step.place(slot) {
-                out.copy_from_slice(&pool_gradient[place * dim..][..dim]);
-            }
-            for &pair in step.pairs_about(slot) {
-                let user = &gathered.users[step.rows()[pair as usize] as usize * dim..][..dim];
-                let pull = pulls[pair as usize];
-                out.iter_mut().zip(user).for_each(|(out, number)| *out -= pull * number);
-            }
-            out.iter_mut().for_each(|out| *out *= scale);
-        });
-        self.users.update(arch, &step.users, (&user_units, &user_lengths), user_pace, |row, out| {
-            let gradient = &user_gradient[row * dim..][..dim];
-            out.iter_mut().zip(gradient).for_each(|(out, number)| *out = number * scale);
-            if !step.keep.is_empty() {
-                out.iter_mut().zip(&step.keep[row * dim..][..dim]).for_each(|(out, keep)| *out *= keep);
-            }
-        });
+        self.items.update(
+            arch,
+            &step.items,
+            (&item_units, &item_lengths),
+            item_pace,
+            #[inline(always)]
+            |slot, out| {
+                if let Some(place) = step.place(slot) {
+                    out.copy_from_slice(&pool_gradient[place * dim..][..dim]);
+                }
+                for &pair in step.pairs_about(slot) {
+                    let user = &gathered.users[step.rows()[pair as usize] as usize * dim..][..dim];
+                    let pull = pulls[pair as usize];
+                    out.iter_mut().zip(user).for_each(|(out, number)| *out -= pull * number);
+                }
+                out.iter_mut().for_each(|out| *out *= scale);
+            },
+        );
+        self.users.update(
+            arch,
+            &step.users,
+            (&user_units, &user_lengths),
+            user_pace,
+            #[inline(always)]
+            |row, out| {
+                let gradient = &user_gradient[row * dim..][..dim];
+                out.iter_mut().zip(gradient).for_each(|(out, number)| *out = number * scale);
+                if !step.keep.is_empty() {
+                    out.iter_mut().zip(&step.keep[row * dim..][..dim]).for_each(|(out, keep)| *out *= keep);
+                }
+            },
+        );
         loss
     }
 }
@@ -149,7 +163,15 @@ fn score(
                 let pulls = &mut pulls[pairs.start - from..pairs.end - from];
                 let scores = &mut scores[row * count..][..count];
                 let user = &gathered.users[(start + row) * dim..][..dim];
-                loss += arch.dispatch(|| user_loss(step, knobs, gathered.items, start + row, (user, scores, pulls)));
+                loss += arch.dispatch(UserLoss {
+                    step,
+                    knobs,
+                    items: gathered.items,
+                    row: start + row,
+                    user,
+                    scores,
+                    pulls,
+                });
             }
             product(ViewMut::new(gradient, rows, dim), View::new(scores, rows, count), pool, 0.0, 1.0);
             for row in 0..rows {
@@ -166,68 +188,79 @@ fn score(
     losses.iter().sum()
 }
 
-/// One user's loss; scores and pulls become gradients as [`score`] says.
-#[inline(always)]
-fn user_loss(
-    step: &Step,
-    knobs: &Knobs,
-    items: &[f32],
+/// One user's loss; scores and pulls become gradients as [`score`] says. Not a closure: the shim that a closure is
+/// called through may be compiled without vector instructions, and calls a function for every multiply-add then.
+struct UserLoss<'a> {
+    step: &'a Step,
+    knobs: &'a Knobs,
+    /// Items `[items, dim]`.
+    items: &'a [f32],
     row: usize,
-    (user, scores, pulls): (&[f32], &mut [f32], &mut [f32]),
-) -> f64 {
-    let pairs = step.pairs_of(row);
-    let weights = &step.weights()[pairs.clone()];
-    let total: f32 = weights.iter().sum();
-    let (tau, share) = (knobs.tau, knobs.negative_weight);
-    let mut own_places = 0;
-    for (&slot, pull) in step.slots()[pairs.clone()].iter().zip(pulls.iter_mut()) {
-        *pull = dot(user, &items[slot as usize * user.len()..][..user.len()]);
-        if let Some(place) = step.place(slot as usize) {
-            // The user's own items are no negatives.
-            scores[place] = f32::NEG_INFINITY;
-            own_places += 1;
-        }
-    }
-    let own: f64 = match knobs.loss {
-        Loss::Sl => pulls.iter_mut().zip(weights).map(|(pull, &w)| pulled(pull, w / tau, -w / tau)).sum(),
-        Loss::Ccl => pulls.iter_mut().zip(weights).map(|(pull, &w)| f64::from(w) + pulled(pull, w, -w)).sum(),
-        Loss::Bsl => {
-            let sharp = 1.0 / (tau * share);
-            let mut sum = 0.0;
-            for (pull, &weight) in pulls.iter_mut().zip(weights) {
-                *pull = weight * exp((*pull - 1.0) * sharp);
-                sum += *pull;
+    user: &'a [f32],
+    scores: &'a mut [f32],
+    pulls: &'a mut [f32],
+}
+
+impl WithSimd for UserLoss<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let Self { step, knobs, items, row, user, scores, pulls } = self;
+        let pairs = step.pairs_of(row);
+        let weights = &step.weights()[pairs.clone()];
+        let total: f32 = weights.iter().sum();
+        let (tau, share) = (knobs.tau, knobs.negative_weight);
+        let mut own_places = 0;
+        for (&slot, pull) in step.slots()[pairs.clone()].iter().zip(pulls.iter_mut()) {
+            *pull = dot(user, &items[slot as usize * user.len()..][..user.len()]);
+            if let Some(place) = step.place(slot as usize) {
+                // The user's own items are no negatives.
+                scores[place] = f32::NEG_INFINITY;
+                own_places += 1;
             }
-            pulls.iter_mut().for_each(|pull| *pull *= total * sharp / sum);
-            -f64::from(total) * (f64::from(sum / total).ln() + f64::from(sharp))
         }
-    };
-    if own_places == scores.len() {
-        // With no negative left, there is nothing to push away.
-        scores.fill(0.0);
-        return own;
-    }
-    let negative = match knobs.loss {
-        Loss::Ccl => {
-            let push = total * share / scores.len() as f32;
-            let mut sum = 0.0f32;
-            for score in scores.iter_mut() {
-                let above = *score > knobs.margin;
-                sum += if above { *score - knobs.margin } else { 0.0 };
-                *score = if above { push } else { 0.0 };
+        let own: f64 = match knobs.loss {
+            Loss::Sl => pulls.iter_mut().zip(weights).map(|(pull, &w)| pulled(pull, w / tau, -w / tau)).sum(),
+            Loss::Ccl => pulls.iter_mut().zip(weights).map(|(pull, &w)| f64::from(w) + pulled(pull, w, -w)).sum(),
+            Loss::Bsl => {
+                let sharp = 1.0 / (tau * share);
+                let mut sum = 0.0;
+                for (pull, &weight) in pulls.iter_mut().zip(weights) {
+                    *pull = weight * exp((*pull - 1.0) * sharp);
+                    sum += *pull;
+                }
+                pulls.iter_mut().for_each(|pull| *pull *= total * sharp / sum);
+                -f64::from(total) * (f64::from(sum / total).ln() + f64::from(sharp))
             }
-            f64::from(sum * push)
+        };
+        if own_places == scores.len() {
+            // With no negative left, there is nothing to push away.
+            scores.fill(0.0);
+            return own;
         }
-        Loss::Sl | Loss::Bsl => {
-            let share = if knobs.loss == Loss::Sl { share } else { 1.0 };
-            // A cosine is at most about 1, so this cannot overflow.
-            let sum = exponentials(scores, &step.log_weights, 1.0 / tau);
-            let push = total * share / (tau * sum);
-            scores.iter_mut().for_each(|score| *score *= push);
-            f64::from(total * share) * (f64::from(sum).ln() + f64::from(1.0 / tau))
-        }
-    };
-    own + negative
+        let negative = match knobs.loss {
+            Loss::Ccl => {
+                let push = total * share / scores.len() as f32;
+                let mut sum = 0.0f32;
+                for score in scores.iter_mut() {
+                    let above = *score > knobs.margin;
+                    sum += if above { *score - knobs.margin } else { 0.0 };
+                    *score = if above { push } else { 0.0 };
+                }
+                f64::from(sum * push)
+            }
+            Loss::Sl | Loss::Bsl => {
+                let share = if knobs.loss == Loss::Sl { share } else { 1.0 };
+                // A cosine is at most about 1, so this cannot overflow.
+                let sum = exponentials(scores, &step.log_weights, 1.0 / tau);
+                let push = total * share / (tau * sum);
+                scores.iter_mut().for_each(|score| *score *= push);
+                f64::from(total * share) * (f64::from(sum).ln() + f64::from(1.0 / tau))
+            }
+        };
+        own + negative
+    }
 }
 
 /// Turns a pair's cosine into its pull; returns its loss, `factor` times the cosine.

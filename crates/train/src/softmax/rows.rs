@@ -74,14 +74,17 @@ impl Rows {
         let mut lengths = vec![0.0; rows.len()];
         let chunks = units.par_chunks_mut(LEAF * self.dim).zip(lengths.par_chunks_mut(LEAF)).zip(rows.par_chunks(LEAF));
         chunks.for_each(|((units, lengths), rows)| {
-            arch.dispatch(|| {
-                for ((unit, length), &row) in units.chunks_exact_mut(self.dim).zip(lengths).zip(rows) {
-                    let row = &self.data[row as usize * self.dim..][..self.dim];
-                    *length = sum_of_squares(row).sqrt() + TINY;
-                    let shrink = 1.0 / *length;
-                    unit.iter_mut().zip(row).for_each(|(unit, number)| *unit = number * shrink);
-                }
-            });
+            arch.dispatch(
+                #[inline(always)]
+                || {
+                    for ((unit, length), &row) in units.chunks_exact_mut(self.dim).zip(lengths).zip(rows) {
+                        let row = &self.data[row as usize * self.dim..][..self.dim];
+                        *length = sum_of_squares(row).sqrt() + TINY;
+                        let shrink = 1.0 / *length;
+                        unit.iter_mut().zip(row).for_each(|(unit, number)| *unit = number * shrink);
+                    }
+                },
+            );
         });
         (units, lengths)
     }
@@ -133,7 +136,10 @@ impl<G: Fn(usize, &mut [f32]) + Sync> Work<'_, G> {
     fn part(&self, part: Part<'_>) {
         if part.rows.len() <= LEAF {
             let arch = self.arch;
-            return arch.dispatch(|| self.leaf(part));
+            return arch.dispatch(
+                #[inline(always)]
+                || self.leaf(part),
+            );
         }
         let half = part.rows.len() / 2;
         let (low, high) = part.rows.split_at(half);

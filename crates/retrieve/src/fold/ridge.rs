@@ -26,14 +26,11 @@ impl<'a> Ridge<'a> {
         let (arch, dim) = (Arch::new(), table.cols());
         let partial = table.data().par_chunks((CHUNK * dim).max(1)).map(|rows| {
             let mut sum = vec![0.0; dim * dim];
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    for row in rows.chunks_exact(dim) {
-                        add_outer(&mut sum, &wide(row), alpha0);
-                    }
-                },
-            );
+            arch.dispatch(|| {
+                for row in rows.chunks_exact(dim) {
+                    add_outer(&mut sum, &wide(row), alpha0);
+                }
+            });
             sum
         });
         let mut base = vec![0.0; dim * dim];
@@ -49,19 +46,13 @@ impl<'a> Ridge<'a> {
         let (mut matrix, mut right, mut mass) = (self.base.clone(), vec![0.0; dim], 0.0);
         for (row, weight) in entries {
             let vector = wide(self.table.row(row));
-            self.arch.dispatch(
-                #[inline(always)]
-                || add_outer(&mut matrix, &vector, weight),
-            );
+            self.arch.dispatch(|| add_outer(&mut matrix, &vector, weight));
             right.iter_mut().zip(&vector).for_each(|(sum, number)| *sum += weight * number);
             mass += weight;
         }
         let ridge = self.reg * (mass + self.alpha0 * self.table.rows() as f64).powf(self.nu);
         (0..dim).for_each(|at| matrix[at * dim + at] += ridge);
-        self.arch.dispatch(
-            #[inline(always)]
-            || cholesky(&mut matrix, dim),
-        )?;
+        self.arch.dispatch(|| cholesky(&mut matrix, dim))?;
         substitute(&matrix, &mut right);
         Some(right.into_iter().map(|number| number as f32).collect())
     }

@@ -92,16 +92,13 @@ impl<'a> Sphere<'a> {
         let mut gradient: Vec<f32> = mean.iter().map(|number| number / self.tau).collect();
         if total > 0.0 {
             let scale = (f64::from(-self.negative_weight) / (total * f64::from(self.tau))) as f32;
-            self.arch.dispatch(
-                #[inline(always)]
-                || {
-                    for (row, share) in self.sample.data().chunks_exact(point.len()).zip(scores.iter()) {
-                        for (sum, number) in gradient.iter_mut().zip(row) {
-                            *sum += scale * share * number;
-                        }
+            self.arch.dispatch(|| {
+                for (row, share) in self.sample.data().chunks_exact(point.len()).zip(scores.iter()) {
+                    for (sum, number) in gradient.iter_mut().zip(row) {
+                        *sum += scale * share * number;
                     }
-                },
-            );
+                }
+            });
         }
         let rest = if total > 0.0 { f64::from(self.negative_weight) * total.ln() } else { 0.0 };
         Slope { value: f64::from(self.products.of(point, mean) / self.tau) - rest, gradient }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use lookalike_retrieve::Metric;
 use lookalike_train::device::DeviceChoice;
 
 /// From purchases to embeddings, an index and recommendations: real files in, measured numbers out.
@@ -43,7 +44,7 @@ pub enum Verb {
     Train(Train),
     /// Evaluate a trained run again, beside all baselines
     Evaluate(OfRun),
-    /// Build the index of a run anew and audit it
+    /// Build the index of a run anew and audit it, or one over vectors from elsewhere
     Index(Index),
     /// Items for one user, for users that a file tells of, or for all of them
     Recommend(Recommend),
@@ -81,15 +82,67 @@ pub struct OfRun {
 }
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Index {
+    #[command(subcommand)]
+    pub bench: Option<IndexVerb>,
+    /// Folder of a run, as `train` printed it
+    #[arg(long, value_name = "DIR", required_unless_present = "vectors", conflicts_with = "vectors")]
+    pub run: Option<PathBuf>,
+    /// Vectors from elsewhere in the place of a run: .fvecs, .npy, .safetensors with one table, or a .parquet file with a
+    /// column of lists
+    #[arg(long, value_name = "FILE", requires = "out")]
+    pub vectors: Option<PathBuf>,
+    /// The file for the index of --vectors
+    #[arg(long, value_name = "FILE", requires = "vectors")]
+    pub out: Option<PathBuf>,
+    /// By what --vectors are compared: ip, cosine or l2
+    #[arg(long, default_value_t, value_name = "METRIC")]
+    pub metric: Metric,
     #[command(flatten)]
-    pub of: OfRun,
-    /// Neighbours of an item in the graph
+    pub size: GraphSize,
+}
+
+/// How large a graph is.
+#[derive(Args)]
+pub struct GraphSize {
+    /// Half the neighbours that an item has room for in the graph
     #[arg(long, default_value_t = lookalike_retrieve::IndexSettings::default().m, value_name = "N")]
     pub m: usize,
     /// Candidates looked at for each inserted item: more is slower and finds better neighbours
     #[arg(long, default_value_t = lookalike_retrieve::IndexSettings::default().ef_construction, value_name = "N")]
     pub ef_construction: usize,
+}
+
+#[derive(Subcommand)]
+pub enum IndexVerb {
+    /// Build an index over vectors, and measure recall and speed over search widths beside exact search
+    Bench {
+        /// The vectors: .fvecs, .npy, .safetensors or .parquet
+        #[arg(long, value_name = "FILE")]
+        vectors: PathBuf,
+        /// The queries, in the same way
+        #[arg(long, value_name = "FILE")]
+        queries: PathBuf,
+        /// Rows of the nearest vectors of each query, best first: .ivecs or .npy [default: computed]
+        #[arg(long, value_name = "FILE")]
+        truth: Option<PathBuf>,
+        /// By what they are compared: ip, cosine or l2
+        #[arg(long, default_value_t, value_name = "METRIC")]
+        metric: Metric,
+        /// Threads that build, and that ask
+        #[arg(long, default_value_t = 1, value_name = "N", value_parser = threads)]
+        threads: usize,
+        #[command(flatten)]
+        size: GraphSize,
+    },
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1024) => Ok(n),
+        _ => Err("must be a whole number from 1 to 1024".into()),
+    }
 }
 
 #[derive(Args)]

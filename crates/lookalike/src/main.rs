@@ -8,6 +8,7 @@ mod judge;
 mod run;
 mod say;
 mod stop;
+mod table;
 mod verbs;
 mod workspace;
 

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use lookalike_bundle::Matrix;
-use lookalike_retrieve::{Exact, Hnsw, IndexSettings, Search};
+use lookalike_retrieve::{Exact, Index, IndexSettings, Search};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -65,11 +65,11 @@ fn main() {
         };
         for (m, ef_construction) in settings {
             let settings = IndexSettings { m, ef_construction, ..IndexSettings::default() };
-            let (built, seconds) = timed(|| Hnsw::build(&table, &users, settings));
+            let (built, seconds) = timed(|| Index::build(&table, &users, settings));
             match built {
                 Ok(index) => {
                     let (_, asked) = timed(|| index.search_all(&users, 10, &|_| &[]));
-                    let size = index.to_bytes().unwrap().len() as f64 / 1e6;
+                    let size = index.to_bytes().len() as f64 / 1e6;
                     let rate = USERS as f64 / asked;
                     println!("  build {seconds:5.1} s, {size:.1} MB, {rate:6.0} queries/s: {:?}", index.audit());
                 }

@@ -1,6 +1,7 @@
 //! Everything that can be wrong with an index or a request for recommendations.
 
-use lookalike_bundle::BundleError;
+use std::io;
+use std::path::PathBuf;
 
 /// Why an index could not be built or read, or a list not be made.
 #[derive(Debug, thiserror::Error)]
@@ -55,30 +56,37 @@ pub enum RetrieveError {
         /// Share needed.
         needed: f64,
     },
-    /// Not a tensor file, or a damaged one.
-    #[error("the index cannot be read")]
-    File {
+    /// A file that cannot be read or written.
+    #[error("{} cannot be {verb}", path.display())]
+    Io {
+        /// `read` or `written`.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
         /// Why.
         #[source]
-        source: BundleError,
+        source: io::Error,
+    },
+    /// Not an index, or one of which a part is absent, changed, or contradicts the rest.
+    #[error("the index is damaged, or is none: its {part} cannot be trusted")]
+    Damaged {
+        /// The part in question.
+        part: &'static str,
     },
     /// Written by a newer version.
     #[error("the index has format version {found}, and {known} is the newest one known here")]
     Newer {
         /// The version it states.
-        found: u32,
+        found: u64,
         /// The newest version this program reads.
         known: u32,
     },
+    /// Written by an older version.
+    #[error("the index was written by an older version")]
+    Older,
     /// Made for other embeddings.
     #[error("the index was made for other item embeddings than those of this bundle")]
     Stale,
-    /// A part of the file is absent or contradicts the rest.
-    #[error("`{part}` of the index is absent or does not fit the rest")]
-    Part {
-        /// The tensor or text in question.
-        part: String,
-    },
     /// The model has no rule for repeats.
     #[error("the bundle of model `{model}` does not say how to blend repeats")]
     NoRepeat {
@@ -111,7 +119,7 @@ impl RetrieveError {
         match self {
             Self::Recall { .. } => Some("raise `m` or `ef_construction`, or search exactly".into()),
             Self::Newer { .. } => Some("update lookalike to read it".into()),
-            Self::File { .. } | Self::Stale | Self::Part { .. } => Some("`lookalike index` builds it anew".into()),
+            Self::Damaged { .. } | Self::Older | Self::Stale => Some("`lookalike index` builds it anew".into()),
             Self::NoFolding { .. } => Some("train `ials` or `two-tower`, or train again with the new history".into()),
             Self::NoRepeat { .. } => Some("ask without repeats, or train again".into()),
             _ => None,

@@ -4,11 +4,13 @@
 //! compared with the worst score that still counts, and only the few scores above it go further. That costs little more
 //! than the product alone. Whole rows of scores ([`Exact::map_scores`]) are for work that needs them all.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use lookalike_bundle::{ItemRow, Matrix};
 use pulp::Arch;
 use rayon::prelude::*;
+use roaring::RoaringBitmap;
 
 use crate::product;
 use crate::topk::{Best, Hit, Ties};
@@ -46,12 +48,36 @@ pub trait Search: Sync {
 pub struct Exact<'a> {
     items: &'a Matrix,
     ties: Ties,
+    /// The rows to answer with in the place of those of the table (ascending), if they are others.
+    names: Option<&'a [u32]>,
+}
+
+/// Some rows of a table of items, side by side, for searches that may answer with these alone.
+#[derive(Clone, Debug)]
+pub struct Among {
+    items: Matrix,
+    rows: Vec<u32>,
+}
+
+impl Among {
+    /// Takes the rows of `items` that `only` holds; others in it are passed over.
+    pub fn new(items: &Matrix, only: &RoaringBitmap) -> Self {
+        let rows: Vec<u32> = only.iter().take_while(|&row| (row as usize) < items.rows()).collect();
+        let mut table = Matrix::zeros(rows.len(), items.cols());
+        rows.iter().enumerate().for_each(|(at, &row)| table.row_mut(at).copy_from_slice(items.row(row as usize)));
+        Self { items: table, rows }
+    }
+
+    /// Search that looks at every one of them.
+    pub fn exact(&self) -> Exact<'_> {
+        Exact { items: &self.items, ties: Ties::default(), names: Some(&self.rows) }
+    }
 }
 
 impl<'a> Exact<'a> {
     /// Search over a table of items, one per row.
     pub fn new(items: &'a Matrix) -> Self {
-        Self { items, ties: Ties::default() }
+        Self { items, ties: Ties::default(), names: None }
     }
 
     /// The same with another rule for ties.
@@ -98,6 +124,14 @@ fn score(queries: &[f32], rows: usize, items: &Matrix, range: Range<usize>, scor
 }
 
 impl Exact<'_> {
+    /// Where those rows that there are stand in the table.
+    fn here<'e>(&self, exclude: &'e [u32]) -> Cow<'e, [u32]> {
+        match self.names {
+            None => Cow::Borrowed(exclude),
+            Some(names) => exclude.iter().filter_map(|row| names.binary_search(row).ok()).map(|at| at as u32).collect(),
+        }
+    }
+
     /// The lists of a block of `rows` queries.
     fn lists<'e>(
         &self,
@@ -107,17 +141,17 @@ impl Exact<'_> {
         scores: &mut Vec<f32>,
     ) -> Vec<Vec<Hit<ItemRow>>> {
         let (arch, items) = (Arch::new(), self.items.rows());
-        let new = |query| (Best::new(k.min(items), self.ties), exclude(query));
-        let mut streams: Vec<(Best, &[u32])> = (0..rows).map(new).collect();
+        let new = |query| (Best::named(k.min(items), self.ties, self.names), self.here(exclude(query)));
+        let mut streams: Vec<(Best<'_>, Cow<'_, [u32]>)> = (0..rows).map(new).collect();
         // Tiles of nearly equal width, so that none is too narrow for `score`.
         let tiles = items.div_ceil(ITEMS);
         for tile in 0..tiles {
             let range = tile * items / tiles..(tile + 1) * items / tiles;
             score(queries, rows, self.items, range.clone(), scores);
             for ((best, exclude), scores) in streams.iter_mut().zip(scores.chunks_exact_mut(range.len())) {
-                let (here, later) = exclude.split_at(exclude.partition_point(|&row| (row as usize) < range.end));
-                here.iter().for_each(|&row| scores[row as usize - range.start] = f32::NEG_INFINITY);
-                *exclude = later;
+                let begin = exclude.partition_point(|&row| (row as usize) < range.start);
+                let here = exclude[begin..].iter().take_while(|&&row| (row as usize) < range.end);
+                here.for_each(|&row| scores[row as usize - range.start] = f32::NEG_INFINITY);
                 best.offer_all(arch, range.start as u32, scores);
             }
         }

@@ -1,32 +1,26 @@
-//! A frozen graph of items: for every layer the links of every node, end to end. What is stored, checked and searched.
-//!
-//! # The file, format version 1
-//!
-//! A sealed tensor file. Texts: `format`, `entry` (row of the entry point), `layers`, `items`, `dim`, `vectors` (BLAKE3
-//! of the item embeddings), and the settings and the audit of the build. Tensors, all `u32`, per layer `l` from 0:
-//! `layer.l.offsets [nodes + 1]` and `layer.l.links [offsets.last]`, where node `i` links to
-//! `links[offsets[i]..offsets[i + 1]]`; and for `l > 0` `layer.l.rows [nodes]`, the item row of each node, ascending.
-//! In layer 0 every item is a node and its row is its position. The vectors are those of the bundle's model file and
-//! are not stored twice.
+//! A frozen graph of items: a fixed number of links for every item, end to end, and above them a few sparse layers that
+//! lead a search to its neighbourhood. What is stored, checked and searched.
 
-use lookalike_bundle::{Data, Tensor, Tensors};
+use rayon::prelude::*;
 
-use crate::error::RetrieveError;
+use crate::block::Block;
+use crate::vectors::{LINE, Line};
 
-/// Nodes and links of one layer.
-#[derive(Clone, Debug, PartialEq)]
+/// A sparse layer.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Layer {
-    /// Item rows of the nodes, ascending; `None` if every item is a node.
-    rows: Option<Vec<u32>>,
+    /// Item rows of the nodes, ascending.
+    rows: Vec<u32>,
     offsets: Vec<u32>,
     links: Vec<u32>,
 }
 
 impl Layer {
-    /// Takes the links of each node. `None` if there are more than an offset can count.
-    pub(crate) fn new(rows: Option<Vec<u32>>, links_of: &[Vec<u32>]) -> Option<Self> {
-        let mut layer = Self { rows, offsets: vec![0], links: Vec::new() };
-        for links in links_of {
+    /// Takes rows (ascending) and the links of each. `None` if there are more than an offset can count.
+    pub(crate) fn new(nodes: Vec<(u32, Vec<u32>)>) -> Option<Self> {
+        let mut layer = Self { offsets: vec![0], ..Self::default() };
+        for (row, links) in nodes {
+            layer.rows.push(row);
             layer.links.extend(links);
             layer.offsets.push(u32::try_from(layer.links.len()).ok()?);
         }
@@ -35,96 +29,150 @@ impl Layer {
 
     /// Rows that a row links to; none if it is no node of this layer.
     pub(crate) fn links(&self, row: u32) -> &[u32] {
-        match self.node(row) {
-            Some(node) => &self.links[self.offsets[node] as usize..self.offsets[node + 1] as usize],
-            None => &[],
+        match self.rows.binary_search(&row) {
+            Ok(node) => &self.links[self.offsets[node] as usize..self.offsets[node + 1] as usize],
+            Err(_) => &[],
         }
     }
 
-    fn node(&self, row: u32) -> Option<usize> {
-        match &self.rows {
-            Some(rows) => rows.binary_search(&row).ok(),
-            None => Some(row as usize),
-        }
-    }
-
-    /// Whether positions, offsets and links are all in range, so that a search can trust them.
+    /// Whether all numbers are in range, so that a search can trust them.
     fn holds(&self, items: usize) -> bool {
-        let ascending =
-            |rows: &Vec<u32>| rows.is_sorted_by(|a, b| a < b) && rows.iter().all(|&row| (row as usize) < items);
-        let nodes = self.rows.as_ref().map_or(items, Vec::len);
-        self.rows.as_ref().is_none_or(ascending)
-            && self.offsets.len() == nodes + 1
-            && self.offsets[0] == 0
+        self.rows.is_sorted_by(|a, b| a < b)
+            && self.rows.last().is_none_or(|&row| (row as usize) < items)
+            && self.offsets.first() == Some(&0)
             && self.offsets.is_sorted()
-            && self.offsets[nodes] as usize == self.links.len()
-            && self.links.iter().all(|&row| (row as usize) < items && self.node(row).is_some())
+            && self.offsets.last().is_some_and(|&end| end as usize == self.links.len())
+            && self.links.iter().all(|row| self.rows.binary_search(row).is_ok())
     }
 }
 
-/// Layers from the one that holds every item up to the sparsest, and where a search begins.
-#[derive(Clone, Debug, PartialEq)]
+/// Links of all items, the layers above from the densest up, and where a search begins.
+#[derive(Clone, Debug)]
 pub(crate) struct Graph {
     pub(crate) entry: u32,
     pub(crate) layers: Vec<Layer>,
+    /// Per item its links and then, up to whole lines, its own row.
+    links: Block,
+    lines: usize,
 }
 
 impl Graph {
-    pub(crate) fn to_tensors(&self) -> Tensors {
-        let mut tensors = Tensors::new();
-        for (level, layer) in self.layers.iter().enumerate() {
-            let parts =
-                [("offsets", Some(&layer.offsets)), ("links", Some(&layer.links)), ("rows", layer.rows.as_ref())];
-            for (part, numbers) in parts {
-                if let Some(numbers) = numbers {
-                    tensors.insert(format!("layer.{level}.{part}"), Tensor::u32s(numbers.clone()));
-                }
-            }
-        }
-        tensors
+    /// A graph with room for `degree` links an item and none yet.
+    pub(crate) fn unlinked(items: usize, degree: usize) -> Self {
+        let lines = degree.div_ceil(LINE);
+        let links = (0..items as u32).flat_map(|row| std::iter::repeat_n(Line([row; LINE]), lines)).collect();
+        Self { entry: 0, layers: Vec::new(), links: Block::Owned(links), lines }
     }
 
-    /// Takes a graph over `items` items apart from a file, and checks every number of it.
-    pub(crate) fn from_tensors(
-        mut tensors: Tensors,
-        entry: u32,
-        layers: usize,
+    /// Takes a graph from a file apart, and checks every number of it; otherwise the name of the part that is wrong.
+    pub(crate) fn from_parts(
         items: usize,
-    ) -> Result<Self, RetrieveError> {
-        let mut graph = Self { entry, layers: Vec::new() };
-        for level in 0..layers {
-            let mut take = |part: &str| {
-                let part = format!("layer.{level}.{part}");
-                match tensors.remove(&part).map(|tensor| tensor.data) {
-                    Some(Data::U32(numbers)) => Ok(numbers),
-                    _ => Err(RetrieveError::Part { part }),
-                }
-            };
-            let rows = if level == 0 { None } else { Some(take("rows")?) };
-            let layer = Layer { rows, offsets: take("offsets")?, links: take("links")? };
+        entry: u32,
+        degree: usize,
+        links: Block,
+        layers: &[u32],
+    ) -> Result<Self, &'static str> {
+        let lines = degree.div_ceil(LINE);
+        let mut layers = layers.iter().copied();
+        let count = layers.next().ok_or("layers")?;
+        let mut take = |count: u32| {
+            let taken: Vec<u32> = layers.by_ref().take(count as usize).collect();
+            (taken.len() == count as usize).then_some(taken).ok_or("layers")
+        };
+        let mut above = Vec::new();
+        for _ in 0..count {
+            let sizes = take(2)?;
+            let offsets = sizes[0].checked_add(1).ok_or("layers")?;
+            let layer = Layer { rows: take(sizes[0])?, offsets: take(offsets)?, links: take(sizes[1])? };
             if !layer.holds(items) {
-                return Err(RetrieveError::Part { part: format!("layer.{level}") });
+                return Err("layers");
             }
-            graph.layers.push(layer);
+            above.push(layer);
         }
-        if layers == 0 || entry as usize >= items {
-            return Err(RetrieveError::Part { part: "entry".into() });
+        if entry as usize >= items {
+            return Err("entry");
         }
-        Ok(graph)
+        let all = links.lines();
+        if Some(all.len()) != items.checked_mul(lines) {
+            return Err("links");
+        }
+        // The greatest of all: a loop without a way out, which becomes vector instructions.
+        let greatest = |lines: &[Line]| {
+            bytemuck::cast_slice::<Line, u32>(lines).iter().fold(0, |greatest, &row| row.max(greatest))
+        };
+        let greatest = all.par_chunks(1 << 14).map(greatest).max();
+        if greatest.is_some_and(|row| row as usize >= items) {
+            return Err("links");
+        }
+        Ok(Self { entry, layers: above, links, lines })
     }
 
-    /// Which items a walk along the links of layer 0 can reach from where a search may enter it.
+    /// The layers above as one list, for [`Graph::from_parts`].
+    pub(crate) fn layers_as_words(&self) -> Vec<u32> {
+        let mut words = vec![self.layers.len() as u32];
+        for Layer { rows, offsets, links } in &self.layers {
+            words.extend([rows.len() as u32, links.len() as u32]);
+            words.extend(rows.iter().chain(offsets).chain(links));
+        }
+        words
+    }
+
+    /// How many items there are.
+    pub(crate) fn reach(&self) -> usize {
+        self.links.lines().len() / self.lines.max(1)
+    }
+
+    pub(crate) fn links(&self) -> Links<'_> {
+        Links { all: self.links.words(), slots: self.lines * LINE }
+    }
+
+    pub(crate) fn block(&self) -> &Block {
+        &self.links
+    }
+
+    /// Replaces the links of a row; there is room for them.
+    pub(crate) fn set(&mut self, row: u32, links: impl Iterator<Item = u32>) {
+        let slots = self.lines * LINE;
+        if let Block::Owned(lines) = &mut self.links {
+            let mine = &mut bytemuck::cast_slice_mut::<Line, u32>(lines)[row as usize * slots..][..slots];
+            mine.fill(row);
+            mine.iter_mut().zip(links).for_each(|(slot, link)| *slot = link);
+        }
+    }
+
+    /// Which items a walk along the links can reach from where a search may enter it: from the end of any descent.
     pub(crate) fn reached(&self) -> Vec<bool> {
-        let mut reached = vec![false; self.layers[0].offsets.len() - 1];
-        reached[self.entry as usize] = true;
+        let links = self.links();
+        let mut reached = vec![false; links.all.len() / links.slots.max(1)];
         let mut ahead = vec![self.entry];
+        reached[self.entry as usize] = true;
         while let Some(row) = ahead.pop() {
-            for &link in self.layers[0].links(row) {
+            for &link in links.of(row) {
                 if !std::mem::replace(&mut reached[link as usize], true) {
                     ahead.push(link);
                 }
             }
         }
         reached
+    }
+}
+
+/// The links of all items.
+#[derive(Clone, Copy)]
+pub(crate) struct Links<'a> {
+    all: &'a [u32],
+    slots: usize,
+}
+
+impl<'a> Links<'a> {
+    /// What a row links to, its own row where nothing is.
+    #[inline(always)]
+    pub(crate) fn of(self, row: u32) -> &'a [u32] {
+        &self.all[row as usize * self.slots..(row as usize + 1) * self.slots]
+    }
+
+    /// How many links a row can have.
+    pub(crate) fn slots(self) -> usize {
+        self.slots
     }
 }

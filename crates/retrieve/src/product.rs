@@ -15,12 +15,6 @@ pub(crate) struct Products {
 }
 
 impl Products {
-    /// `scores[i]` becomes the inner product of `query` (as long as a row) and row `rows[i]` of `table`.
-    pub(crate) fn of_rows(self, query: &[f32], table: &Matrix, rows: &[u32], scores: &mut Vec<f32>) {
-        assert_eq!(query.len(), table.cols());
-        self.arch.dispatch(OfRows { query, table, rows, scores });
-    }
-
     /// `scores[i]` becomes the inner product of `query` (as long as a row) and row `i` of `table`.
     pub(crate) fn of_all(self, query: &[f32], table: &Matrix, scores: &mut Vec<f32>) {
         assert_eq!(query.len(), table.cols());
@@ -35,25 +29,6 @@ impl Products {
     /// The squared Euclidean distance of two vectors of equal length.
     pub(crate) fn squared_distance(self, a: &[f32], b: &[f32]) -> f32 {
         self.arch.dispatch(SquaredDistance { a, b })
-    }
-}
-
-struct OfRows<'a> {
-    query: &'a [f32],
-    table: &'a Matrix,
-    rows: &'a [u32],
-    scores: &'a mut Vec<f32>,
-}
-
-impl WithSimd for OfRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        self.scores.resize(self.rows.len(), 0.0);
-        for (score, &row) in self.scores.iter_mut().zip(self.rows) {
-            *score = accumulate(simd, self.query, self.table.row(row as usize), Product);
-        }
     }
 }
 

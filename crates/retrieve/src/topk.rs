@@ -65,9 +65,11 @@ pub fn select_among<R: Row>(scores: &[f32], rows: &[u32], k: usize, ties: Ties) 
 }
 
 /// The best of a stream of scores, in space for twice as many as asked for.
-pub(crate) struct Best {
+pub(crate) struct Best<'a> {
     k: usize,
     ties: Ties,
+    /// What the rows offered are called, if not by themselves.
+    names: Option<&'a [u32]>,
     /// Lower scores cannot be among the best any more.
     bar: f32,
     kept: Vec<Ranked>,
@@ -87,16 +89,22 @@ impl Ranked {
     }
 }
 
-impl Best {
+impl<'a> Best<'a> {
     pub(crate) fn new(k: usize, ties: Ties) -> Self {
+        Self::named(k, ties, None)
+    }
+
+    /// For rows that are listed, and tie, under other names.
+    pub(crate) fn named(k: usize, ties: Ties, names: Option<&'a [u32]>) -> Self {
         let bar = if k == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
-        Self { k, ties, bar, kept: Vec::with_capacity(2 * k) }
+        Self { k, ties, names, bar, kept: Vec::with_capacity(2 * k) }
     }
 
     pub(crate) fn offer(&mut self, row: u32, score: f32) {
         if !score.is_finite() || score < self.bar {
             return;
         }
+        let row = self.names.map_or(row, |names| names[row as usize]);
         self.kept.push(Ranked { score, key: self.ties.key(row), row });
         if self.kept.len() == 2 * self.k {
             let (_, last, _) = self.kept.select_nth_unstable_by(self.k - 1, Ranked::order);
@@ -126,13 +134,13 @@ impl Best {
     }
 }
 
-struct OfferAll<'a> {
-    best: &'a mut Best,
+struct OfferAll<'a, 'b> {
+    best: &'a mut Best<'b>,
     first: u32,
     scores: &'a [f32],
 }
 
-impl WithSimd for OfferAll<'_> {
+impl WithSimd for OfferAll<'_, '_> {
     type Output = ();
 
     #[inline(always)]

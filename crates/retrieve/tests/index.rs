@@ -1,12 +1,13 @@
 //! The index beside exact search: what it finds, that it repeats, and that no bad input or file gets through.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-
-use lookalike_bundle::{Data, ItemRow, Matrix, Meta, Row, Tensor, Tensors, decode_tensors, encode_tensors};
-use lookalike_retrieve::{Exact, Hit, Hnsw, IndexSettings, RetrieveError, Search};
+use lookalike_bundle::{ItemRow, Matrix, Row};
+use lookalike_retrieve::{Among, Exact, Hit, Index, IndexSettings, Metric, RetrieveError, Search, Space};
+use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use rayon::ThreadPoolBuilder;
+use roaring::RoaringBitmap;
 
 /// Twenty clusters; lengths differ by up to five times.
 fn clustered(rows: usize, cols: usize, seed: u64) -> Matrix {
@@ -22,15 +23,15 @@ fn clustered(rows: usize, cols: usize, seed: u64) -> Matrix {
 }
 
 fn settings(m: usize, ef_construction: usize) -> IndexSettings {
-    IndexSettings { m, ef_construction, seed: 3, sample: 200 }
+    IndexSettings { metric: Metric::Ip, m, ef_construction, seed: 3, sample: 200 }
 }
 
-fn index(items: &Matrix) -> Hnsw<'_> {
-    Hnsw::build(items, &Matrix::zeros(0, items.cols()), settings(8, 50)).unwrap()
+fn index(items: &Matrix) -> Index {
+    Index::build(items, &Matrix::zeros(0, items.cols()), settings(8, 50)).unwrap()
 }
 
 fn refused(items: &Matrix, queries: &Matrix, settings: IndexSettings) -> RetrieveError {
-    Hnsw::build(items, queries, settings).unwrap_err()
+    Index::build(items, queries, settings).unwrap_err()
 }
 
 /// Share of the hits of `exact` whose rows `found` has too.
@@ -46,7 +47,7 @@ fn recall(found: &[Vec<Hit<ItemRow>>], exact: &[Vec<Hit<ItemRow>>]) -> f64 {
 fn finds_nearly_what_exact_search_finds_at_odd_sizes() {
     for (rows, cols) in [(3, 1), (101, 7), (2003, 33), (6001, 12)] {
         let (items, queries) = (clustered(rows, cols, 1), clustered(67, cols, 2));
-        let index = Hnsw::build(&items, &queries, settings(8, 50)).unwrap();
+        let index = Index::build(&items, &queries, settings(8, 50)).unwrap();
         let exact = Exact::new(&items).search_all(&queries, 10, &|_| &[]);
         let found = index.search_all(&queries, 10, &|_| &[]);
         assert!(recall(&found, &exact) >= 0.95, "{rows} x {cols}");
@@ -81,7 +82,7 @@ fn the_same_input_gives_the_same_bytes_and_another_seed_others() {
     let items = clustered(700, 9, 1);
     let bytes = |seed| {
         let settings = IndexSettings { seed, ..settings(8, 50) };
-        Hnsw::build(&items, &items, settings).unwrap().to_bytes().unwrap()
+        Index::build(&items, &items, settings).unwrap().to_bytes()
     };
     assert!(bytes(1) == bytes(1) && bytes(1) != bytes(2));
 }
@@ -90,11 +91,11 @@ fn the_same_input_gives_the_same_bytes_and_another_seed_others() {
 fn an_index_read_again_answers_the_same() {
     let items = clustered(700, 9, 1);
     let built = index(&items);
-    let bytes = built.to_bytes().unwrap();
-    let read = Hnsw::from_bytes(&bytes, &items).unwrap();
+    let bytes = built.to_bytes();
+    let read = Index::from_bytes(&bytes).unwrap();
     assert_eq!(read.audit(), built.audit());
     assert_eq!(read.search_all(&items, 7, &|_| &[5]), built.search_all(&items, 7, &|_| &[5]));
-    assert_eq!(read.to_bytes().unwrap(), bytes);
+    assert_eq!(read.to_bytes(), bytes);
 }
 
 #[test]
@@ -158,87 +159,181 @@ fn an_index_that_misses_too_much_is_an_error_with_a_hint() {
     assert!(matches!(error, RetrieveError::Recall { .. }) && error.hint().unwrap().contains("ef_construction"));
 }
 
-/// The error of reading an index whose file was taken apart, changed and sealed again.
-fn forged(change: impl FnOnce(&mut Tensors, &mut Meta)) -> RetrieveError {
-    let items = clustered(200, 4, 1);
-    let bytes = index(&items).to_bytes().unwrap();
-    let (mut tensors, mut meta) = decode_tensors(&bytes, Path::new("x")).unwrap();
-    change(&mut tensors, &mut meta);
-    let bytes = encode_tensors(&tensors, &meta, Path::new("x")).unwrap();
-    Hnsw::from_bytes(&bytes, &items).unwrap_err()
-}
-
-fn numbers<'a>(tensors: &'a mut Tensors, name: &str) -> &'a mut Vec<u32> {
-    match &mut tensors.get_mut(name).unwrap().data {
-        Data::U32(numbers) => numbers,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn part(error: RetrieveError) -> String {
-    assert!(error.hint().is_some());
-    match error {
-        RetrieveError::Part { part } => part,
-        other => panic!("{other}"),
-    }
+/// Reads an index of which one byte was changed, or the rest left out.
+fn read_damaged(bytes: &[u8]) -> RetrieveError {
+    let error = Index::from_bytes(bytes).unwrap_err();
+    assert!(error.hint().is_some(), "{error}");
+    error
 }
 
 #[test]
 fn a_damaged_file() {
-    let items = clustered(200, 4, 1);
-    let bytes = index(&items).to_bytes().unwrap();
-    for at in (0..bytes.len()).step_by(501) {
+    let bytes = index(&clustered(200, 4, 1)).to_bytes();
+    for at in (0..bytes.len()).step_by(101) {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1;
-        assert!(matches!(Hnsw::from_bytes(&flipped, &items), Err(RetrieveError::File { .. })), "byte {at}");
-        assert!(matches!(Hnsw::from_bytes(&bytes[..at], &items), Err(RetrieveError::File { .. })), "cut at {at}");
+        assert!(matches!(read_damaged(&flipped), RetrieveError::Damaged { .. }), "byte {at}");
+        assert!(matches!(read_damaged(&bytes[..at]), RetrieveError::Damaged { .. }), "cut at {at}");
     }
+}
+
+/// Replaces the first of some texts in the head of a file by one as long, and seals the file anew.
+fn forged(from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = index(&clustered(200, 4, 1)).to_bytes();
+    let head = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let find =
+        |bytes: &[u8], text: &str| bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+    let at = find(&bytes[..head], from);
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    let seal = find(&bytes[..head], "xxh3=") + 5;
+    bytes[seal..seal + 16].fill(b'0');
+    let hash = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes[..head]));
+    bytes[seal..seal + 16].copy_from_slice(hash.as_bytes());
+    bytes
 }
 
 #[test]
 fn a_newer_version() {
-    let error = forged(|_, meta| drop(meta.insert("format".into(), "2".into())));
-    assert!(matches!(error, RetrieveError::Newer { found: 2, .. }) && error.hint().unwrap().contains("update"));
+    let error = read_damaged(&forged(r#"\"format\":2"#, r#"\"format\":9"#));
+    assert!(matches!(error, RetrieveError::Newer { found: 9, .. }) && error.hint().unwrap().contains("update"));
+}
+
+#[test]
+fn a_file_that_contradicts_itself() {
+    assert!(Index::from_bytes(&forged(r#"\"format\":2"#, r#"\"format\":2"#)).is_ok());
+    let lies = [
+        (r#"\"items\":200"#, r#"\"items\":201"#),
+        (r#"\"items\":200"#, r#"\"items\":199"#),
+        (r#"\"dim\":4"#, r#"\"dim\":0"#),
+        (r#"\"m\":8"#, r#"\"m\":1"#),
+        (r#"\"head\":"#, r#"\"heap\":"#),
+        (r#"\"metric\":\"ip\""#, r#"\"metric\":\"l2\""#),
+        (r#""links""#, r#""lunks""#),
+    ];
+    for (from, to) in lies {
+        assert!(matches!(read_damaged(&forged(from, to)), RetrieveError::Damaged { .. }), "{to}");
+    }
 }
 
 #[test]
 fn an_index_of_other_embeddings() {
     let (items, other) = (clustered(200, 4, 1), clustered(200, 4, 2));
-    let bytes = index(&items).to_bytes().unwrap();
-    assert!(matches!(Hnsw::from_bytes(&bytes, &other), Err(RetrieveError::Stale)));
+    let read = Index::from_bytes(&index(&items).to_bytes()).unwrap();
+    assert!(read.check_made_for(&items).is_ok());
+    assert!(matches!(read.check_made_for(&other), Err(RetrieveError::Stale)));
 }
 
 #[test]
-fn texts_that_are_absent_or_no_numbers() {
-    for key in ["format", "vectors", "entry", "layers", "ef_search", "m"] {
-        assert_eq!(part(forged(|_, meta| drop(meta.remove(key)))), key);
+fn a_mapped_index_answers_the_same_and_outlives_a_new_one_under_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.safetensors");
+    let (items, queries) = (clustered(3000, 9, 1), clustered(40, 9, 2));
+    let built = index(&items);
+    built.write(&path).unwrap();
+    let opened = Index::open(&path).unwrap();
+    let answers = built.search_all(&queries, 7, &|_| &[5]);
+    assert_eq!(opened.search_all(&queries, 7, &|_| &[5]), answers);
+    index(&clustered(500, 9, 3)).write(&path).unwrap();
+    assert_eq!(opened.search_all(&queries, 7, &|_| &[5]), answers);
+    assert_eq!(Index::open(&path).unwrap().items(), 500);
+}
+
+#[test]
+fn files_that_are_no_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.safetensors");
+    assert!(Index::open(&path).unwrap_err().to_string().contains("index.safetensors"));
+    for content in [&b""[..], b"{}", b"\xff\xff\xff\xff\xff\xff\xff\xffmuch"] {
+        std::fs::write(&path, content).unwrap();
+        assert!(matches!(Index::open(&path), Err(RetrieveError::Damaged { .. })));
     }
-    assert_eq!(part(forged(|_, meta| drop(meta.insert("m".into(), "many".into())))), "m");
 }
 
 #[test]
-fn an_entry_beyond_the_items_and_no_layers_at_all() {
-    assert_eq!(part(forged(|_, meta| drop(meta.insert("entry".into(), "200".into())))), "entry");
-    assert_eq!(part(forged(|_, meta| drop(meta.insert("layers".into(), "0".into())))), "entry");
+fn the_number_of_threads_changes_no_byte() {
+    let items = clustered(5000, 12, 1);
+    let on =
+        |threads| ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| index(&items).to_bytes());
+    assert!(on(1) == on(3));
 }
 
 #[test]
-fn parts_that_are_absent_or_of_another_type() {
-    assert_eq!(part(forged(|tensors, _| drop(tensors.remove("layer.0.links")))), "layer.0.links");
-    let floats = Tensor::f32s(vec![0.0; 201]);
-    assert_eq!(part(forged(|tensors, _| drop(tensors.insert("layer.0.offsets".into(), floats)))), "layer.0.offsets");
+fn every_metric_finds_what_exact_search_by_it_finds() {
+    let (mut items, queries) = (clustered(4000, 20, 1), clustered(60, 20, 2));
+    items.row_mut(7).fill(0.0);
+    for metric in [Metric::Ip, Metric::Cosine, Metric::L2] {
+        let index = Index::build(&items, &queries, IndexSettings { metric, ..settings(12, 80) }).unwrap();
+        let space = Space::new(&items, metric).unwrap();
+        let exact = Exact::new(space.items()).search_all(&space.queries(&queries), 10, &|_| &[]);
+        let found: Vec<_> = (0..60).map(|at| index.search_with(queries.row(at), 10, 200)).collect();
+        assert!(recall(&found, &exact) >= 0.98, "{metric}: {}", recall(&found, &exact));
+        // Scores are those of the metric, by a plain loop.
+        for (at, hits) in found.iter().enumerate() {
+            let scanned = index.scan(queries.row(at), 10);
+            assert!(recall(&[scanned], &exact[at..=at]) >= 0.9, "{metric}");
+            for hit in hits {
+                let pairs = || {
+                    queries.row(at).iter().zip(items.row(hit.row.index())).map(|(&a, &b)| (f64::from(a), f64::from(b)))
+                };
+                let product: f64 = pairs().map(|(a, b)| a * b).sum();
+                let [own, other] = [pairs().map(|(a, _)| a * a).sum::<f64>(), pairs().map(|(_, b)| b * b).sum()];
+                let expected = match metric {
+                    Metric::Ip => product,
+                    Metric::Cosine => product / (own * other).sqrt(),
+                    Metric::L2 => -pairs().map(|(a, b)| (a - b).powi(2)).sum::<f64>(),
+                };
+                assert!((f64::from(hit.score) - expected).abs() <= 1e-5 * (1.0 + own + other), "{metric}");
+            }
+        }
+    }
 }
 
 #[test]
-fn links_and_offsets_out_of_range() {
-    let broken =
-        |name: &'static str, at: usize, value: u32| part(forged(|tensors, _| numbers(tensors, name)[at] = value));
-    assert_eq!(broken("layer.0.links", 5, 200), "layer.0");
-    assert_eq!(broken("layer.0.offsets", 0, 1), "layer.0");
-    assert_eq!(broken("layer.0.offsets", 3, u32::MAX), "layer.0");
-    assert_eq!(broken("layer.1.rows", 0, 200), "layer.1");
-    for name in ["layer.0.links", "layer.0.offsets"] {
-        let short = Tensor::u32s(vec![0; 9]);
-        assert_eq!(part(forged(|tensors, _| drop(tensors.insert(name.into(), short)))), "layer.0");
+fn a_filter_costs_no_recall_however_much_it_leaves() {
+    let (items, queries) = (clustered(20_000, 16, 1), clustered(50, 16, 2));
+    let index = Index::build(&items, &queries, settings(12, 80)).unwrap();
+    for step in [1, 2, 7, 20, 100, 3000, 20_001] {
+        let only: RoaringBitmap = (3..20_000).step_by(step).collect();
+        let found = index.within(&only).search_all(&queries, 10, &|_| &[10]);
+        let among = Among::new(&items, &only);
+        let exact = among.exact().search_all(&queries, 10, &|_| &[10]);
+        assert!(found.iter().flatten().all(|hit| only.contains(hit.row.get()) && hit.row.get() != 10));
+        assert!(recall(&found, &exact) >= 0.97, "one in {step}: {}", recall(&found, &exact));
+    }
+    let none = RoaringBitmap::new();
+    assert!(index.within(&none).search(queries.row(0), 5, &[]).is_empty());
+    assert!(Among::new(&items, &none).exact().search(queries.row(0), 5, &[]).is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+    /// The slow twin of a search among some rows: a search among all, from which the others are left out.
+    #[test]
+    fn exact_search_among_rows_equals_leaving_out_the_others(
+        (rows, cols, k) in (1usize..200, 1usize..20, 0usize..30), step in 1usize..9, seed: u64,
+    ) {
+        let (items, queries) = (clustered(rows, cols, seed), clustered(5, cols, seed ^ 1));
+        let only: RoaringBitmap = (0..rows as u32).step_by(step).chain([rows as u32 + 5]).collect();
+        let others: Vec<u32> = (0..rows as u32).filter(|row| !only.contains(*row)).collect();
+        let found = Among::new(&items, &only).exact().search_all(&queries, k, &|_| &[]);
+        let expected = Exact::new(&items).search_all(&queries, k, &|_| &others);
+        prop_assert_eq!(recall(&found, &expected).max(f64::from(u8::from(k == 0))), 1.0);
+    }
+
+    /// Whatever bytes there are, reading them ends in an index or an error.
+    #[test]
+    fn no_bytes_break_the_reader(flips in prop::collection::vec((0usize..1 << 16, any::<u8>()), 1..5), cut in 0usize..1 << 16) {
+        let mut bytes = index(&clustered(60, 3, 1)).to_bytes();
+        let length = bytes.len();
+        for (at, byte) in flips {
+            bytes[at % length] = byte;
+        }
+        if cut % 3 == 0 {
+            bytes.truncate(cut % length);
+        }
+        if let Ok(index) = Index::from_bytes(&bytes) {
+            prop_assert_eq!(index.search_with(&[1.0, 0.5, 0.0], 5, 20).len(), 5);
+        }
     }
 }

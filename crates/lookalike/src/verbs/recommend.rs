@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
 use lookalike_bundle::{Bundle, ItemRow, Learned, Row, UserRow};
-use lookalike_retrieve::{Folding, Hit, Hnsw, INDEX, Recommender};
+use lookalike_retrieve::{Folding, Hit, INDEX, Index, Recommender};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -23,7 +23,9 @@ pub fn run(args: &Recommend, say: &Say) -> Result<(), Failure> {
     // costs little more, and nothing is missed.
     let index = match (bundle.extra.get(INDEX), &bundle.learned) {
         (Some(bytes), Learned::Embeddings { users, items }) if !args.exact && !args.all && !args.repeat => {
-            Some((users, Hnsw::from_bytes(bytes, items)?))
+            let index = Index::from_bytes(bytes)?;
+            index.check_made_for(items)?;
+            Some((users, index))
         }
         _ => None,
     };

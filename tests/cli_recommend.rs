@@ -219,3 +219,58 @@ fn histories_that_cannot_be_used() {
     recommend(&shop, &["--history", "g.csv"]).fails(1, &["user without a name", "do not make a vector"]);
     recommend(&shop, &["--history", "a.csv", "--user", "u00"]).fails(2, &["--history"]);
 }
+
+#[test]
+fn a_condition_keeps_to_the_items_for_which_it_is_true() {
+    let shop = Shop::trained();
+    let aisle = |item: &String| item[1..].parse::<usize>().unwrap() % GROUPS;
+    for more in [&[][..], &["--exact"], &["--repeat"]] {
+        let said = recommend(
+            &shop,
+            &[&["--user", "u00", "--where", "brand = 'brand 3'", "--k", "60", "--json"], more].concat(),
+        );
+        let found = items(&said.json());
+        assert!(!found.is_empty() && found.iter().all(|item| item[1..].parse::<usize>().unwrap() % 7 == 3), "{more:?}");
+    }
+    let said = recommend(&shop, &["--user", "u00", "--where", "category LIKE 'aisle 2 > sort%'", "--json"]);
+    let found = items(&said.json());
+    assert!(!found.is_empty() && found.iter().all(|item| aisle(item) == 2));
+    recommend(&shop, &["--all", "--out", "some.parquet", "--where", "brand = 'brand 3'"]).says(&["items fit"]);
+    let rows = parquet_rows(&shop.path("some.parquet"));
+    assert!(
+        rows.len() > USERS
+            && rows.iter().all(|row| row.split('|').nth(2).unwrap()[1..].parse::<usize>().unwrap() % 7 == 3)
+    );
+}
+
+#[test]
+fn a_bad_condition_is_named_with_the_columns_there_are() {
+    let shop = Shop::trained();
+    recommend(&shop, &["--user", "u00", "--where", "colour = 'red'"]).fails(1, &["colour = 'red'", "brand"]);
+    recommend(&shop, &["--user", "u00", "--where", "brand ="]).fails(1, &["`brand =`", "hint"]);
+    recommend(&shop, &["--user", "u00", "--where", "brand = 'none'"]).fails(1, &["no item", "hint"]);
+}
+
+#[test]
+fn a_run_for_all_goes_on_with_what_one_that_failed_left_if_it_is_of_the_same() {
+    let shop = Shop::trained();
+    let all = |k: &str| recommend(&shop, &["--all", "--out", "all.parquet", "--exact", "--json", "--k", k]);
+    all("5").ok();
+    let (out, parts) = (shop.path("all.parquet"), shop.path("all.parquet.parts"));
+    let whole = std::fs::read(&out).unwrap();
+    assert!(!parts.exists());
+    // A folder in the place of the result: the parts are made, and joining them fails.
+    let interrupt = || {
+        std::fs::remove_file(&out).unwrap();
+        std::fs::create_dir_all(out.join("in the way")).unwrap();
+        all("5").fails(1, &["all.parquet"]);
+        std::fs::remove_dir_all(&out).unwrap();
+        assert!(parts.exists());
+    };
+    interrupt();
+    assert_eq!(all("5").json()["kept_users"], USERS);
+    assert!(std::fs::read(&out).unwrap() == whole && !parts.exists());
+    interrupt();
+    assert_eq!(all("4").json()["kept_users"], 0);
+    assert!(std::fs::read(&out).unwrap() != whole && !parts.exists());
+}

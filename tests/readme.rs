@@ -68,7 +68,11 @@ fn check_lookalike(command: &str) {
     if verb.starts_with("--") {
         return;
     }
-    let help = help(verb).unwrap_or_else(|| panic!("`lookalike {command}`: there is no verb `{verb}`"));
+    let mut help = help(verb).unwrap_or_else(|| panic!("`lookalike {command}`: there is no verb `{verb}`"));
+    if let Some(of) = command.split_whitespace().nth(1).filter(|word| *word == "bench") {
+        let output = Command::new(env!("CARGO_BIN_EXE_lookalike")).args([verb, of, "--help"]).output().unwrap();
+        help += &String::from_utf8(output.stdout).unwrap();
+    }
     for flag in flags(command) {
         assert!(explains(&help, flag), "`lookalike {command}`: `{verb}` has no flag `{flag}`");
     }

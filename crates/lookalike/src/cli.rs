@@ -168,6 +168,9 @@ pub struct Recommend {
     /// Let items the user already had come back, ranked by how often
     #[arg(long)]
     pub repeat: bool,
+    /// Only items for which this SQL condition over the columns of the store's items is true, such as "brand = 'National'"
+    #[arg(long = "where", value_name = "SQL")]
+    pub condition: Option<String>,
     /// Compare with every item instead of asking the index
     #[arg(long)]
     pub exact: bool,

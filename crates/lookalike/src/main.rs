@@ -39,7 +39,7 @@ fn perform(cli: &Cli, say: &Say) -> Result<(), Failure> {
         Verb::Train(args) => verbs::train::run(common, args, say),
         Verb::Evaluate(args) => verbs::evaluate::run(common, args, say),
         Verb::Index(args) => verbs::index::run(common, args, say),
-        Verb::Recommend(args) => verbs::recommend::run(args, say),
+        Verb::Recommend(args) => verbs::recommend::run(common, args, say),
         Verb::Similar(args) => verbs::similar::run(args, say),
         Verb::Show(args) => verbs::show::run(args, say),
     }

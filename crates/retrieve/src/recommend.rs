@@ -1,11 +1,15 @@
 //! Items for users of a bundle: new ones by the score of the model, or all with repeats blended in.
 
+use std::ops::Range;
+use std::time::Instant;
+
 use lookalike_bundle::{Bundle, ItemRow, Learned, Matrix, Row, UserRow};
+use roaring::RoaringBitmap;
 
 use crate::error::RetrieveError;
-use crate::exact::{Exact, Search};
-use crate::scores::{map_scores, new_items, queries};
-use crate::topk::{Hit, Ties, select};
+use crate::exact::{Among, Exact, Search};
+use crate::scores::{map_scores, queries};
+use crate::topk::{Hit, Ties, mask, select};
 
 /// Users answered at a time by [`Recommender::all`]: what bounds its memory.
 const AT_ONCE: usize = 1024;
@@ -33,6 +37,13 @@ pub fn blend_repeats(scores: &mut [f32], rows: &[u32], history: &[f32], weight: 
 pub struct Recommender<'a> {
     bundle: &'a Bundle,
     rule: Rule<'a>,
+    only: Option<Only<'a>>,
+}
+
+/// The items that may be recommended, and their embeddings side by side where there are any.
+struct Only<'a> {
+    items: &'a RoaringBitmap,
+    among: Option<Among>,
 }
 
 enum Rule<'a> {
@@ -47,19 +58,48 @@ enum Rule<'a> {
 impl<'a> Recommender<'a> {
     /// Recommends items that the user has no history with, after a look at every item.
     pub fn new(bundle: &'a Bundle) -> Self {
-        Self { bundle, rule: Rule::New }
+        Self { bundle, rule: Rule::New, only: None }
     }
 
     /// The same by a search over the items of the bundle; `users` are its embeddings of users.
     pub fn through(bundle: &'a Bundle, users: &'a Matrix, search: &'a dyn Search) -> Self {
-        Self { bundle, rule: Rule::Search(users, search) }
+        Self { bundle, rule: Rule::Search(users, search), only: None }
     }
 
     /// Recommends any item; what the user did before counts as the bundle's manifest says.
     pub fn with_repeats(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
         match &bundle.manifest.repeat {
-            Some(repeat) => Ok(Self { bundle, rule: Rule::Repeat(repeat.weight) }),
+            Some(repeat) => Ok(Self { bundle, rule: Rule::Repeat(repeat.weight), only: None }),
             None => Err(RetrieveError::NoRepeat { model: bundle.manifest.model.clone() }),
+        }
+    }
+
+    /// Recommends these items alone. A search given to [`Recommender::through`] must keep to them itself, as
+    /// [`crate::Index::within`] does.
+    pub fn among(self, items: &'a RoaringBitmap) -> Self {
+        let among = match (&self.rule, &self.bundle.learned) {
+            (Rule::New, Learned::Embeddings { items: table, .. }) => Some(Among::new(table, items)),
+            _ => None,
+        };
+        Self { only: Some(Only { items, among }), ..self }
+    }
+
+    /// Takes out of the running what may not be recommended.
+    fn keep(&self, scores: &mut [f32]) {
+        if let Some(only) = &self.only {
+            for (row, score) in (0..).zip(scores) {
+                if !only.items.contains(row) {
+                    *score = f32::NEG_INFINITY;
+                }
+            }
+        }
+    }
+
+    /// Search by a look at every item that may be recommended.
+    fn exact(&self, items: &'a Matrix) -> Exact<'_> {
+        match self.only.as_ref().and_then(|only| only.among.as_ref()) {
+            Some(among) => among.exact(),
+            None => Exact::new(items),
         }
     }
 
@@ -67,11 +107,21 @@ impl<'a> Recommender<'a> {
     pub fn for_users(&self, users: &[UserRow], k: usize) -> Vec<Vec<Hit<ItemRow>>> {
         let Bundle { learned, history, .. } = self.bundle;
         let had = |user: UserRow| (history.items(user), history.weights(user));
-        match self.rule {
-            Rule::New => new_items(learned, users, &had, k, Ties::Shuffled),
-            Rule::Search(table, search) => search.search_all(&queries(table, users), k, &|at| history.items(users[at])),
-            Rule::Repeat(weight) => map_scores(learned, users, &had, |at, scores| {
-                blend_repeats(scores, history.items(users[at]), history.weights(users[at]), weight);
+        match (&self.rule, learned) {
+            (Rule::New, Learned::Embeddings { users: table, items }) => {
+                self.exact(items).search_all(&queries(table, users), k, &|at| history.items(users[at]))
+            }
+            (Rule::New, Learned::ItemWeights(_)) => map_scores(learned, users, &had, |at, scores| {
+                self.keep(scores);
+                mask(scores, history.items(users[at]));
+                select(scores, k, Ties::Shuffled)
+            }),
+            (Rule::Search(table, search), _) => {
+                search.search_all(&queries(table, users), k, &|at| history.items(users[at]))
+            }
+            (Rule::Repeat(weight), _) => map_scores(learned, users, &had, |at, scores| {
+                blend_repeats(scores, history.items(users[at]), history.weights(users[at]), *weight);
+                self.keep(scores);
                 select(scores, k, Ties::Shuffled)
             }),
         }
@@ -88,11 +138,12 @@ impl<'a> Recommender<'a> {
         let blend = |at: usize, scores: &mut [f32], weight| {
             let (items, weights) = had(at);
             blend_repeats(scores, items, weights, weight);
+            self.keep(scores);
             select(scores, k, Ties::Shuffled)
         };
         match &self.bundle.learned {
             Learned::Embeddings { items, .. } => match self.rule {
-                Rule::New => Exact::new(items).search_all(vectors, k, &|at| had(at).0),
+                Rule::New => self.exact(items).search_all(vectors, k, &|at| had(at).0),
                 Rule::Search(_, search) => search.search_all(vectors, k, &|at| had(at).0),
                 Rule::Repeat(weight) => Exact::new(items).map_scores(vectors, |at, scores| blend(at, scores, weight)),
             },
@@ -100,21 +151,32 @@ impl<'a> Recommender<'a> {
             learned @ Learned::ItemWeights(_) => {
                 let rows: Vec<_> = (0..vectors.rows() as u32).map(UserRow::new).collect();
                 let history = |row: UserRow| had(row.index());
-                match self.rule {
-                    Rule::Repeat(weight) => {
-                        map_scores(learned, &rows, &history, |at, scores| blend(at, scores, weight))
+                map_scores(learned, &rows, &history, |at, scores| match self.rule {
+                    Rule::Repeat(weight) => blend(at, scores, weight),
+                    _ => {
+                        self.keep(scores);
+                        mask(scores, had(at).0);
+                        select(scores, k, Ties::Shuffled)
                     }
-                    _ => new_items(learned, &rows, &history, k, Ties::Shuffled),
-                }
+                })
             }
         }
     }
 
-    /// The `k` best items for every user, block after block in row order, in memory that their number does not change.
-    pub fn all(&self, k: usize) -> impl Iterator<Item = Vec<(UserRow, Vec<Hit<ItemRow>>)>> + '_ {
-        let count = self.bundle.users.len();
-        (0..count).step_by(AT_ONCE).map(move |start| {
-            let users: Vec<_> = (start..(start + AT_ONCE).min(count)).map(|row| UserRow::new(row as u32)).collect();
+    /// How many users a second get lists, measured on as many of the first as [`Recommender::all`] answers at a time.
+    pub fn rate(&self, k: usize) -> f64 {
+        let count = self.bundle.users.len().min(AT_ONCE);
+        let users: Vec<_> = (0..count as u32).map(UserRow::new).collect();
+        let start = Instant::now();
+        std::hint::black_box(self.for_users(&users, k));
+        count as f64 / start.elapsed().as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// The `k` best items for users in a range of rows, block after block in row order, in memory that their number does
+    /// not change.
+    pub fn all(&self, k: usize, rows: Range<usize>) -> impl Iterator<Item = Vec<(UserRow, Vec<Hit<ItemRow>>)>> + '_ {
+        rows.clone().step_by(AT_ONCE).map(move |start| {
+            let users: Vec<_> = (start..(start + AT_ONCE).min(rows.end)).map(|row| UserRow::new(row as u32)).collect();
             let lists = self.for_users(&users, k);
             users.into_iter().zip(lists).collect()
         })
@@ -148,10 +210,30 @@ mod tests {
     }
 
     #[test]
+    fn whatever_the_rule_only_what_may_be_recommended_is() {
+        let bundle = bundle(5, 90);
+        let Learned::Embeddings { users, items } = &bundle.learned else { unreachable!() };
+        let rows: Vec<_> = (0..5).map(UserRow::new).collect();
+        let only: RoaringBitmap = (0..90).step_by(4).collect();
+        let among = Among::new(items, &only);
+        let exact = among.exact();
+        let new = Recommender::new(&bundle).among(&only).for_users(&rows, 50);
+        assert_eq!(Recommender::through(&bundle, users, &exact).among(&only).for_users(&rows, 50), new);
+        let repeats = Recommender::with_repeats(&bundle).unwrap().among(&only).for_users(&rows, 50);
+        assert!(new.iter().chain(&repeats).flatten().all(|hit| only.contains(hit.row.get())));
+        assert!(repeats.iter().all(|hits| hits.len() == 23) && new.iter().all(|hits| hits.len() < 23));
+        let everything = Recommender::new(&bundle).for_users(&rows, 90);
+        for (hits, all) in new.iter().zip(everything) {
+            let kept: Vec<_> = all.into_iter().filter(|hit| only.contains(hit.row.get())).collect();
+            assert_eq!(hits.iter().map(|h| h.row).collect::<Vec<_>>(), kept.iter().map(|h| h.row).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
     fn all_users_in_blocks_get_what_each_gets_alone() {
         let bundle = bundle(AT_ONCE + 5, 31);
         let recommender = Recommender::with_repeats(&bundle).unwrap();
-        let all: Vec<_> = recommender.all(4).flatten().collect();
+        let all: Vec<_> = recommender.all(4, 0..AT_ONCE + 5).flatten().collect();
         assert_eq!(all.len(), AT_ONCE + 5);
         for (at, (user, hits)) in all.iter().enumerate().step_by(97) {
             assert_eq!((user.index(), hits), (at, &recommender.for_users(&[*user], 4)[0]));

@@ -118,6 +118,16 @@ pub enum Error {
         /// What the SQL engine said.
         source: Box<datafusion::error::DataFusionError>,
     },
+    /// A condition that is no SQL condition over the items of the store.
+    #[error("condition `{expression}` over the items cannot be evaluated")]
+    ItemCondition {
+        /// The condition as it was typed.
+        expression: String,
+        /// The columns that there are.
+        columns: Vec<String>,
+        /// What the SQL engine said.
+        source: Box<datafusion::error::DataFusionError>,
+    },
     /// A source of which not one line could be used.
     #[error("every one of the {lines} lines of source `{name}` was quarantined, most often because {reason}")]
     AllQuarantined {
@@ -200,6 +210,10 @@ impl Error {
             Error::Condition { .. } => {
                 Some("text that is not always a number is compared with one through `try_cast(x as double)`".to_owned())
             }
+            Error::ItemCondition { columns, .. } => Some(format!(
+                "the columns are {}; all but `price` are text, and compared with a number through `try_cast(x as double)`",
+                listed(columns)
+            )),
             Error::Write { .. } | Error::Sort { .. } => {
                 Some("check the free disk space and the permissions".to_owned())
             }

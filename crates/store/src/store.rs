@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::clean::compile;
 use crate::error::{Error, Result};
 use crate::files::{self, modified};
 use crate::manifest::{Manifest, TableEntry};
@@ -107,6 +108,32 @@ impl Store {
         self.scan_file(&table.file_name(), columns)
     }
 
+    /// Ids of the items for which a condition in SQL over the columns of their table is true. The category is the text
+    /// of its path there, widest first, with ` > ` between.
+    pub fn items_where(&self, condition: &str) -> Result<Vec<String>> {
+        let columns = self.columns(Table::Items)?;
+        let failed = |source| Error::ItemCondition {
+            expression: condition.to_owned(),
+            columns: columns.clone(),
+            source: Box::new(source),
+        };
+        let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let (mut compiled, mut ids) = (None, Vec::new());
+        for batch in self.scan(Table::Items, &names)? {
+            let batch = with_paths_as_text(batch?);
+            let test = match &mut compiled {
+                Some(test) => test,
+                None => compiled.insert(compile(condition, &batch.schema()).map_err(failed)?),
+            };
+            let hits = test.evaluate(&batch).and_then(|value| value.into_array(batch.num_rows())).map_err(failed)?;
+            let (hits, items) = (hits.as_boolean(), batch.column_by_name("item").map(|items| items.as_string::<i32>()));
+            for row in (0..hits.len()).filter(|&row| hits.is_valid(row) && hits.value(row)) {
+                ids.extend(items.map(|items| items.value(row).to_owned()));
+            }
+        }
+        Ok(ids)
+    }
+
     /// The lines that were set aside: `source`, `file`, `line` (`UInt64`), `reason`, `raw`.
     pub fn quarantine(&self) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
         self.scan_file(quarantine::FILE, &["source", "file", "line", "reason", "raw"])
@@ -195,4 +222,19 @@ fn fits(table: Table, schema: &Schema) -> bool {
         && fields[..own] == canonical.fields()[..]
         && (table.takes_attributes() || fields.len() == own)
         && fields[own..].iter().all(|field| *field.data_type() == DataType::Utf8)
+}
+
+/// The same rows with every list of texts as one text.
+fn with_paths_as_text(batch: RecordBatch) -> RecordBatch {
+    let text = |column: &ArrayRef| match column.as_list_opt::<i32>() {
+        Some(lists) => {
+            let joined = |list: ArrayRef| list.as_string::<i32>().iter().flatten().collect::<Vec<_>>().join(" > ");
+            Arc::new(lists.iter().map(|list| list.map(joined)).collect::<StringArray>()) as ArrayRef
+        }
+        None => column.clone(),
+    };
+    let schema = batch.schema();
+    let names = schema.fields().iter().map(|field| field.name().clone());
+    let columns = names.zip(batch.columns().iter().map(text)).map(|(name, column)| (name, column, true));
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap_or(batch)
 }

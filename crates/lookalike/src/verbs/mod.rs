@@ -4,6 +4,7 @@ pub mod evaluate;
 pub mod index;
 pub mod ingest;
 pub mod recommend;
+pub mod recommend_all;
 pub mod show;
 pub mod similar;
 pub mod train;

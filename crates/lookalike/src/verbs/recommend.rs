@@ -1,49 +1,79 @@
-//! `recommend`: items for one user, for users that a file tells of, or for all of them into a Parquet file.
+//! `recommend`: items for one user or for users that a file tells of; for all of them see `recommend_all`.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
 use lookalike_bundle::{Bundle, ItemRow, Learned, Row, UserRow};
-use lookalike_retrieve::{Folding, Hit, INDEX, Index, Recommender};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use lookalike_retrieve::{Folding, Hit, INDEX, Index, Recommender, Search};
+use lookalike_store::{Project, Store};
+use roaring::RoaringBitmap;
 use serde_json::json;
 
-use crate::cli::Recommend;
-use crate::failure::{Failure, io};
+use crate::cli::{Common, Recommend};
+use crate::failure::Failure;
 use crate::history::{Histories, Known};
 use crate::run::{self, Run};
 use crate::say::{Say, grouped, table};
 
-pub fn run(args: &Recommend, say: &Say) -> Result<(), Failure> {
+pub fn run(common: &Common, args: &Recommend, say: &Say) -> Result<(), Failure> {
     let bundle = Run(args.of.run.clone()).read()?;
-    // For one user the index saves looking at every item. All users at once are scored exactly: block by block that
-    // costs little more, and nothing is missed.
+    let only = args.condition.as_deref().map(|condition| allowed(common, &bundle, condition, say)).transpose()?;
     let index = match (bundle.extra.get(INDEX), &bundle.learned) {
-        (Some(bytes), Learned::Embeddings { users, items }) if !args.exact && !args.all && !args.repeat => {
+        (Some(bytes), Learned::Embeddings { users, items }) if !args.exact && !args.repeat => {
             let index = Index::from_bytes(bytes)?;
             index.check_made_for(items)?;
             Some((users, index))
         }
         _ => None,
     };
-    let recommender = match &index {
-        _ if args.repeat => Recommender::with_repeats(&bundle)?,
-        Some((users, index)) => Recommender::through(&bundle, users, index),
-        None => Recommender::new(&bundle),
+    let search: Option<(_, Box<dyn Search + '_>)> = match (&index, &only) {
+        (Some((users, index)), Some(only)) => Some((users, Box::new(index.within(only)))),
+        (Some((users, index)), None) => Some((users, Box::new(Asked(index)))),
+        (None, _) => None,
     };
+    let exact = if args.repeat { Recommender::with_repeats(&bundle)? } else { Recommender::new(&bundle) };
+    let exact = among(exact, only.as_ref());
+    let searched =
+        search.as_ref().map(|(users, search)| among(Recommender::through(&bundle, users, &**search), only.as_ref()));
+    let recommender = searched.as_ref().unwrap_or(&exact);
     match (&args.user, &args.history, &args.out) {
-        (_, Some(file), _) => folded(&bundle, &recommender, args.k, file, index.is_some(), say),
+        (_, Some(file), _) => folded(&bundle, recommender, args.k, file, index.is_some(), say),
         (Some(id), ..) => {
             let user = run::user(&bundle, id)?;
             let hits = recommender.for_users(&[user], args.k).pop().unwrap_or_default();
             one(&bundle, user, &hits, index.is_some(), say)
         }
-        (.., Some(out)) => all(&bundle, &recommender, args.k, out, say),
+        (.., Some(out)) => super::recommend_all::run(&bundle, &exact, searched.as_ref(), args, out, say),
         (None, None, None) => Err(Failure::wrong_use("no user was named, no history, and no file for all users")),
     }
+}
+
+fn among<'a>(recommender: Recommender<'a>, only: Option<&'a RoaringBitmap>) -> Recommender<'a> {
+    match only {
+        Some(only) => recommender.among(only),
+        None => recommender,
+    }
+}
+
+/// A search that is borrowed.
+struct Asked<'a>(&'a Index);
+
+impl Search for Asked<'_> {
+    fn search(&self, query: &[f32], k: usize, exclude: &[u32]) -> Vec<Hit<ItemRow>> {
+        self.0.search(query, k, exclude)
+    }
+}
+
+/// The items of the bundle for which a condition over the project's items is true.
+fn allowed(common: &Common, bundle: &Bundle, condition: &str, say: &Say) -> Result<RoaringBitmap, Failure> {
+    let store = Store::open(&Project::open(&common.project)?)?;
+    let ids = store.items_where(condition)?;
+    let rows: RoaringBitmap = ids.iter().filter_map(|id| bundle.items.row(id)).map(Row::get).collect();
+    if rows.is_empty() {
+        return Err(Failure::new(format!("no item that the model knows fits `{condition}`"))
+            .with_hint(format!("it is true for {} items of the store", grouped(ids.len() as u64))));
+    }
+    say.line(format!("{} of {} items fit", grouped(rows.len()), grouped(bundle.items.len() as u64)));
+    Ok(rows)
 }
 
 fn how(by_index: bool) -> &'static str {
@@ -91,47 +121,4 @@ fn folded(
     }
     histories.left_out().iter().for_each(|line| say.line(line));
     say.json(&json!({ "users": users, "left_out": histories.left_out_json() }))
-}
-
-/// Writes user, rank, item and score of every list. The file appears under its name when it is complete.
-fn all(bundle: &Bundle, recommender: &Recommender<'_>, k: usize, out: &Path, say: &Say) -> Result<(), Failure> {
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let failed = io("written", out);
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(&failed)?;
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-    let empty = batch(bundle, &[])?;
-    let mut writer =
-        ArrowWriter::try_new(file.as_file_mut(), empty.schema(), Some(properties)).map_err(io("written", out))?;
-    let bar = say.bar("recommending", bundle.users.len() as u64);
-    let mut rows = 0;
-    for block in recommender.all(k) {
-        let batch = batch(bundle, &block)?;
-        rows += batch.num_rows() as u64;
-        writer.write(&batch).and_then(|()| writer.flush()).map_err(io("written", out))?;
-        bar.inc(block.len() as u64);
-    }
-    writer.close().map_err(io("written", out))?;
-    file.as_file().sync_all().map_err(&failed)?;
-    file.persist(out).map_err(|error| failed(error.error))?;
-    bar.finish_and_clear();
-    let users = bundle.users.len();
-    say.line(format!("{} rows for {} users in {}", grouped(rows), grouped(users as u64), out.display()));
-    say.json(&json!({ "out": out, "rows": rows, "users": users }))
-}
-
-fn batch(bundle: &Bundle, block: &[(UserRow, Vec<Hit<ItemRow>>)]) -> Result<RecordBatch, Failure> {
-    let ranked = |(user, hits): &(UserRow, Vec<Hit<ItemRow>>)| {
-        (1u32..).zip(hits.clone()).map(|(rank, hit)| (*user, rank, hit)).collect::<Vec<_>>()
-    };
-    // Arrow arrays are made from iterators that know their length, which one of nested lists does not.
-    let rows: Vec<(UserRow, u32, Hit<ItemRow>)> = block.iter().flat_map(ranked).collect();
-    let columns: [(&str, ArrayRef); 4] = [
-        ("user", Arc::new(StringArray::from_iter_values(rows.iter().map(|(user, _, _)| bundle.users.id(*user))))),
-        ("rank", Arc::new(UInt32Array::from_iter_values(rows.iter().map(|(_, rank, _)| *rank)))),
-        ("item", Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, _, hit)| bundle.items.id(hit.row))))),
-        ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|(_, _, hit)| hit.score)))),
-    ];
-    let columns = columns.map(|(name, column)| (name, column, false));
-    RecordBatch::try_from_iter_with_nullable(columns)
-        .map_err(|error| Failure::new(format!("a list is no table: {error}")))
 }

@@ -54,26 +54,29 @@ impl<'a> Contract<'a> {
     }
 
     fn prepare(&self, schema: &SchemaRef) -> Result<Vec<Condition>> {
-        let mut config = SessionConfig::new();
-        // Column names mean what they say, capitals included.
-        config.options_mut().sql_parser.enable_ident_normalization = false;
-        let context = SessionContext::new_with_config(config);
         let conditions = self.source.quarantine.iter().map(|text| {
-            let compile = || -> Result<_, DataFusionError> {
-                let schema = DFSchema::try_from(schema.as_ref().clone())?;
-                let condition = context.create_physical_expr(context.parse_sql_expr(text, &schema)?, &schema)?;
-                match condition.data_type(schema.as_arrow())? {
-                    DataType::Boolean => Ok(condition),
-                    other => Err(DataFusionError::Plan(format!("it gives {other}, not true or false"))),
-                }
-            };
-            compile().map(|condition| (text.clone(), condition)).map_err(|error| self.error(text, error))
+            let compiled = compile(text, schema).map_err(|error| self.error(text, error))?;
+            Ok((text.clone(), compiled))
         });
         conditions.collect()
     }
 
     fn error(&self, expression: &str, source: DataFusionError) -> Error {
         Error::Condition { name: self.source.name.clone(), expression: expression.to_owned(), source: Box::new(source) }
+    }
+}
+
+/// A condition in SQL, ready for batches of a schema.
+pub(crate) fn compile(text: &str, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    let mut config = SessionConfig::new();
+    // Column names mean what they say, capitals included.
+    config.options_mut().sql_parser.enable_ident_normalization = false;
+    let context = SessionContext::new_with_config(config);
+    let schema = DFSchema::try_from(schema.as_ref().clone())?;
+    let condition = context.create_physical_expr(context.parse_sql_expr(text, &schema)?, &schema)?;
+    match condition.data_type(schema.as_arrow())? {
+        DataType::Boolean => Ok(condition),
+        other => Err(DataFusionError::Plan(format!("it gives {other}, not true or false"))),
     }
 }
 

@@ -11,7 +11,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema};
 
 pub(crate) use self::columns::{Raw, id, number, text, time};
-pub(crate) use self::contract::Contract;
+pub(crate) use self::contract::{Contract, compile};
 pub(crate) use self::verdicts::{Verdicts, sentence};
 use crate::error::{Error, Result};
 use crate::project::{Kind, Source};

@@ -2,12 +2,15 @@
 
     python3 scripts/bench/ann.py BINARY FOLDER [ROUNDS]
 
-FOLDER holds base.fvecs, query.fvecs and gt_cosine_top100.ivecs. All have M = 16 and
-ef_construction = 200, compare by cosine, are built by two threads and asked by one; exact search is asked by two, beside
+FOLDER holds base.fvecs, query.fvecs and gt_cosine_top100.ivecs, and vectors are compared by cosine; or base.npy and
+query.npy, compared by inner product, as `bundle_vectors.py` takes them from a bundle. All have M = 16 and
+ef_construction = 200, are built by two threads and asked by one; exact search is asked by two, beside
 faiss IndexFlatIP. Per round every program builds anew. A program's speed at a recall is
 taken between the two settings around the recall by interpolation (logarithm of the speed over recall).
 """
 import json, math, os, platform, statistics, subprocess, sys, time
+
+from importlib.metadata import version
 
 import faiss, hnswlib, numpy as np
 import usearch
@@ -44,8 +47,9 @@ def measured(build, ask, queries, truth):
     return {"build_seconds": seconds, "rows": rows}
 
 
-def peers(base, query, truth):
-    base, query = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (base, query))
+def peers(base, query, truth, metric):
+    if metric == "cosine":
+        base, query = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (base, query))
     base, query = np.ascontiguousarray(base), np.ascontiguousarray(query)
     results = {}
 
@@ -77,9 +81,11 @@ def peers(base, query, truth):
     return results
 
 
-def ours(binary, folder, threads):
-    command = [binary, "index", "bench", "--vectors", f"{folder}/base.fvecs", "--queries", f"{folder}/query.fvecs",
-               "--truth", f"{folder}/gt_cosine_top100.ivecs", "--metric", "cosine", "--m", str(M),
+def ours(binary, folder, threads, metric):
+    ending = "fvecs" if metric == "cosine" else "npy"
+    truth = ["--truth", f"{folder}/gt_cosine_top100.ivecs"] if metric == "cosine" else []
+    command = [binary, "index", "bench", "--vectors", f"{folder}/base.{ending}", "--queries", f"{folder}/query.{ending}",
+               *truth, "--metric", metric, "--m", str(M),
                "--ef-construction", str(EF_CONSTRUCTION), "--threads", str(threads), "--json", "--quiet"]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -91,7 +97,7 @@ def at(result, target):
         if low < target <= high:
             share = (target - low) / (high - low)
             return math.exp(math.log(fast) * (1 - share) + math.log(slow) * share)
-    return rows[0][1] if rows[0][0] >= target else float("nan")
+    return rows[0][1] if rows[0][0] >= target else 0.0
 
 
 def spread(values):
@@ -100,20 +106,26 @@ def spread(values):
 
 def main():
     binary, folder, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 3
-    base, query = (read(f"{folder}/{name}.fvecs", np.float32) for name in ("base", "query"))
-    truth = read(f"{folder}/gt_cosine_top100.ivecs", np.int32)[:, :K]
+    if os.path.exists(f"{folder}/base.fvecs"):
+        metric = "cosine"
+        base, query = (read(f"{folder}/{name}.fvecs", np.float32) for name in ("base", "query"))
+        truth = read(f"{folder}/gt_cosine_top100.ivecs", np.int32)[:, :K]
+    else:
+        metric = "ip"
+        base, query = (np.load(f"{folder}/{name}.npy") for name in ("base", "query"))
+        truth = np.argsort(-(query @ base.T), axis=1, kind="stable")[:, :K]
     cpu = next((line.split(": ")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     print(f"date:     {time.strftime('%F')}")
     print(f"machine:  {cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
     print(f"load:     {os.getloadavg()[0]:.1f} before the first run")
     print(f"versions: {subprocess.run([binary, '--version'], capture_output=True, text=True).stdout.strip()}, "
-          f"hnswlib {getattr(hnswlib, '__version__', '?')}, faiss {faiss.__version__}, usearch {usearch.__version__}")
-    print(f"vectors:  {base.shape[0]} x {base.shape[1]}, {len(query)} queries, k {K}, M {M}, ef_construction {EF_CONSTRUCTION}")
+          f"hnswlib {version('hnswlib')}, faiss {faiss.__version__}, usearch {usearch.__version__}")
+    print(f"vectors:  {base.shape[0]} x {base.shape[1]}, {len(query)} queries, {metric}, k {K}, M {M}, ef_construction {EF_CONSTRUCTION}")
     all_ours, all_peers = [], []
     for _ in range(rounds):
-        two, one = ours(binary, folder, 2), ours(binary, folder, 1)
+        two, one = ours(binary, folder, 2, metric), ours(binary, folder, 1, metric)
         all_ours.append({"build_seconds": two["build_seconds"], "rows": one["rows"], "exact": two["rows"][-1]["qps"]})
-        all_peers.append(peers(base, query, truth))
+        all_peers.append(peers(base, query, truth, metric))
     names = ["hnswlib", "faiss-hnsw", "usearch"]
     print(f"\n{'':12} {'build s':>20}  " + "  ".join(f"{'queries/s at ' + str(t):>30}" for t in TARGETS))
     for name in ["lookalike", *names]:

@@ -11,7 +11,7 @@
 //! | `vectors.upper`, `vectors.lower` | u16, items × dim rounded up to a multiple of 32 | the vectors: a float's bits are `(upper << 16) + lower`, with `lower` taken as a signed number |
 //!
 //! The metadata has one key, `lookalike`, whose text is `xxh3=`, 16 digits, a space and a JSON object ([`Meta`]). The digits
-//! are the XXH3 hash of everything before the tensors, with zeros in their place; the JSON has the hash of each tensor. A
+//! are the XXH3 hash of everything before the tensors, with zeros in their place; the JSON has the hash of each tensor: that of the hashes of its pieces of 256 KiB. A
 //! flipped bit is found before the first search, and at the speed of memory: BLAKE3, which keeps a bundle, would take most
 //! of the time of opening. Version 1 had other contents; it is not read, since `lookalike index` makes an index anew from
 //! the bundle beside it.
@@ -30,10 +30,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::block::{BYTES, Block, map};
 use crate::error::RetrieveError;
-use crate::graph::Graph;
+use crate::graph::{Graph, all_below};
 use crate::index::{Audit, Index, IndexSettings};
 use crate::metric::Metric;
-use crate::vectors::Vectors;
+use crate::vectors::{Line, Vectors, finite};
 
 /// Name of the index in a bundle.
 pub const INDEX: &str = "index.safetensors";
@@ -42,8 +42,8 @@ const FORMAT: u32 = 2;
 const KEY: &str = "lookalike";
 const MARK: &str = "xxh3=";
 const DIGITS: usize = 16;
-/// Tensors are hashed in pieces of so many bytes, side by side.
-const PIECE: usize = 1 << 20;
+/// Tensors are hashed in pieces of so many lines, side by side: 256 KiB, which a core's cache holds.
+const PIECE: usize = 1 << 12;
 
 /// What the file says of itself.
 #[derive(Serialize, Deserialize)]
@@ -64,7 +64,7 @@ struct Part<'a> {
     name: &'static str,
     kind: &'static str,
     shape: [usize; 2],
-    bytes: &'a [u8],
+    block: &'a Block,
 }
 
 impl Index {
@@ -106,9 +106,10 @@ impl Index {
         let parts: Vec<Part<'_>> = blocks
             .iter()
             .flatten()
-            .map(|(name, kind, shape, block)| Part { name, kind, shape: *shape, bytes: block.bytes() })
+            .map(|(name, kind, shape, block)| Part { name, kind, shape: *shape, block })
             .collect();
-        let sums = parts.iter().map(|part| (part.name.to_owned(), sum(part.bytes))).collect();
+        let sum = |part: &Part<'_>| Some((part.name.to_owned(), sum(part.block.lines(), &|_| true)?));
+        let sums = parts.iter().filter_map(sum).collect();
         let meta = Meta {
             format: FORMAT,
             metric: self.metric,
@@ -124,7 +125,7 @@ impl Index {
         let mut end = 0;
         for part in &parts {
             let begin = end;
-            end += part.bytes.len();
+            end += part.block.bytes().len();
             // A list has one dimension.
             let shape = if part.shape[1] == 1 { &part.shape[..1] } else { &part.shape[..] };
             let value = json!({ "dtype": part.kind, "shape": shape, "data_offsets": [begin, end] });
@@ -140,7 +141,7 @@ impl Index {
             start[at..at + DIGITS].copy_from_slice(hash.as_bytes());
         }
         writer.write_all(&start)?;
-        parts.iter().try_for_each(|part| writer.write_all(part.bytes))
+        parts.iter().try_for_each(|part| writer.write_all(part.block.bytes()))
     }
 
     /// An index from the bytes of its file. All of it is checked, and copied.
@@ -182,20 +183,24 @@ fn read(bytes: &[u8], block: impl Fn(std::ops::Range<usize>) -> Option<Block>) -
         return Err(RetrieveError::Newer { found, known: FORMAT });
     }
     let meta: Meta = serde_json::from_value(value).map_err(|_| damaged("header"))?;
-    let take = |name: &'static str| {
+    // Numbers are checked piece by piece as they are hashed, while they are in the cache.
+    let checked = |name: &'static str, holds: &(dyn Fn(&[u32]) -> bool + Sync)| {
         let info = header.info(name).ok_or(damaged(name))?;
         let (begin, end) = info.data_offsets;
         let block = bytes.get(start + begin..start + end).and_then(|_| block(start + begin..start + end));
         let block = block.ok_or(damaged(name))?;
-        if meta.sums.get(name) != Some(&sum(block.bytes())) {
-            return Err(damaged(name));
+        match meta.sums.get(name).is_some_and(|stated| sum(block.lines(), holds).as_ref() == Some(stated)) {
+            true => Ok(block),
+            false => Err(damaged(name)),
         }
-        Ok(block)
     };
-    let vectors = Vectors::from_planes(meta.items, meta.dim, take("vectors.upper")?, take("vectors.lower")?);
-    let vectors = vectors.filter(Vectors::finite).ok_or(damaged("vectors"))?;
+    let take = |name| checked(name, &|_| true);
+    let vectors =
+        Vectors::from_planes(meta.items, meta.dim, checked("vectors.upper", &finite)?, take("vectors.lower")?);
+    let vectors = vectors.ok_or(damaged("vectors"))?;
     let degree = meta.audit.m.checked_mul(2).ok_or(damaged("m"))?;
-    let graph = Graph::from_parts(meta.items, meta.entry, degree, take("links")?, take("layers")?.words());
+    let links = checked("links", &|rows| all_below(rows, meta.items))?;
+    let graph = Graph::from_parts(meta.items, meta.entry, degree, links, take("layers")?.words());
     let graph = graph.map_err(damaged)?;
     let off = if meta.metric == Metric::L2 { Some(take("off")?) } else { None };
     if off.as_ref().is_some_and(|off| off.words().len() < meta.items) {
@@ -225,8 +230,14 @@ fn digits(head: &[u8]) -> Option<usize> {
     (head.len() >= at + DIGITS).then_some(at)
 }
 
-/// XXH3 of the hashes of the pieces.
-fn sum(bytes: &[u8]) -> String {
-    let pieces: Vec<u8> = bytes.par_chunks(PIECE).flat_map_iter(|piece| xxh3_64(piece).to_le_bytes()).collect();
-    format!("{:0DIGITS$x}", xxh3_64(&pieces))
+/// XXH3 of the hashes of the pieces, if every piece holds what it should.
+fn sum(lines: &[Line], holds: &(dyn Fn(&[u32]) -> bool + Sync)) -> Option<String> {
+    let hash = |piece: &[Line]| {
+        let bytes: &[u8] = bytemuck::cast_slice(piece);
+        let hash = xxh3_64(bytes);
+        holds(bytemuck::cast_slice(piece)).then_some(hash)
+    };
+    let hashes: Option<Vec<u64>> = lines.par_chunks(PIECE).map(hash).collect();
+    let bytes: Vec<u8> = hashes?.into_iter().flat_map(u64::to_le_bytes).collect();
+    Some(format!("{:0DIGITS$x}", xxh3_64(&bytes)))
 }

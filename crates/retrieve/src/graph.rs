@@ -1,7 +1,7 @@
 //! A frozen graph of items: a fixed number of links for every item, end to end, and above them a few sparse layers that
 //! lead a search to its neighbourhood. What is stored, checked and searched.
 
-use rayon::prelude::*;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::block::Block;
 use crate::vectors::{LINE, Line};
@@ -64,7 +64,8 @@ impl Graph {
         Self { entry: 0, layers: Vec::new(), links: Block::Owned(links), lines }
     }
 
-    /// Takes a graph from a file apart, and checks every number of it; otherwise the name of the part that is wrong.
+    /// Takes a graph from a file apart, and checks every number of it but the links, which [`all_below`] is for; otherwise
+    /// the name of the part that is wrong.
     pub(crate) fn from_parts(
         items: usize,
         entry: u32,
@@ -94,14 +95,6 @@ impl Graph {
         }
         let all = links.lines();
         if Some(all.len()) != items.checked_mul(lines) {
-            return Err("links");
-        }
-        // The greatest of all: a loop without a way out, which becomes vector instructions.
-        let greatest = |lines: &[Line]| {
-            bytemuck::cast_slice::<Line, u32>(lines).iter().fold(0, |greatest, &row| row.max(greatest))
-        };
-        let greatest = all.par_chunks(1 << 14).map(greatest).max();
-        if greatest.is_some_and(|row| row as usize >= items) {
             return Err("links");
         }
         Ok(Self { entry, layers: above, links, lines })
@@ -154,6 +147,27 @@ impl Graph {
             }
         }
         reached
+    }
+}
+
+/// Whether all rows are below a number.
+pub(crate) fn all_below(rows: &[u32], items: usize) -> bool {
+    rows.is_empty() || (Arch::new().dispatch(Greatest(rows)) as usize) < items
+}
+
+struct Greatest<'a>(&'a [u32]);
+
+impl WithSimd for Greatest<'_> {
+    type Output = u32;
+
+    /// A loop without a way out, which becomes vector instructions.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> u32 {
+        let mut greatest = 0;
+        for &row in self.0 {
+            greatest = row.max(greatest);
+        }
+        greatest
     }
 }
 

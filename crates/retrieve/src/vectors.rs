@@ -10,7 +10,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use lookalike_bundle::Matrix;
-use pulp::Simd;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::block::Block;
 
@@ -100,18 +100,6 @@ impl Vectors {
         let lines = Self::lines(dim);
         let fits = |plane: &Block| Some(plane.lines().len()) == rows.checked_mul(lines);
         (fits(&upper) && fits(&lower)).then_some(Self { rows, dim, lines, upper, lower })
-    }
-
-    /// Whether every number is finite: no upper half has all bits of its exponent set.
-    pub(crate) fn finite(&self) -> bool {
-        use rayon::prelude::*;
-        // A loop without a way out, which becomes vector instructions.
-        let strange = |words: &[u32]| {
-            words.iter().fold(0, |strange, &word| {
-                strange | u32::from(word & 0x7f80 == 0x7f80) | u32::from(word >> 16 & 0x7f80 == 0x7f80)
-            })
-        };
-        self.upper.words().par_chunks(1 << 16).map(strange).sum::<u32>() == 0
     }
 
     /// The planes, for a search: what lies behind a file is looked up once.
@@ -246,6 +234,27 @@ fn floats<S: Simd>(simd: S, upper: S::u32s, lower: S::u32s) -> [S::f32s; 2] {
     [joined(simd, upper_even, lower_even), joined(simd, upper_odd, lower_odd)]
 }
 
+/// Whether upper halves are those of finite numbers: none has all bits of its exponent set.
+pub(crate) fn finite(words: &[u32]) -> bool {
+    !Arch::new().dispatch(Strange(words))
+}
+
+struct Strange<'a>(&'a [u32]);
+
+impl WithSimd for Strange<'_> {
+    type Output = bool;
+
+    /// A loop without a way out, which becomes vector instructions.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> bool {
+        let mut strange = 0;
+        for &word in self.0 {
+            strange |= u32::from(word & 0x7f80 == 0x7f80) | u32::from(word >> 16 & 0x7f80 == 0x7f80);
+        }
+        strange != 0
+    }
+}
+
 /// [`join`], with the upper half in its place already.
 #[inline(always)]
 fn joined<S: Simd>(simd: S, upper: S::u32s, lower: S::u32s) -> S::f32s {
@@ -257,7 +266,6 @@ fn joined<S: Simd>(simd: S, upper: S::u32s, lower: S::u32s) -> S::f32s {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use pulp::{Arch, WithSimd};
 
     use super::*;
     use crate::testing::random;

@@ -1,0 +1,36 @@
+//! Measures how long an index takes to open, all of it checked, and how much memory it then takes.
+//!
+//! `cargo run --release -p lookalike-retrieve --example open INDEX`
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use lookalike_retrieve::{Index, Search};
+
+/// What the program holds in memory, mapped files included, in bytes.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|number| number.parse::<f64>().ok()).unwrap_or(f64::NAN) * 1024.0
+}
+
+fn main() {
+    let path = PathBuf::from(std::env::args().nth(1).unwrap());
+    let before = resident();
+    let mut times: Vec<f64> = Vec::new();
+    for _ in 0..11 {
+        let start = Instant::now();
+        let index = Index::open(&path).unwrap();
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+        drop(index);
+    }
+    let index = Index::open(&path).unwrap();
+    let query = vec![0.5; index.dim()];
+    std::hint::black_box(index.search(&query, 10, &[]));
+    let taken = resident() - before;
+    let plain = (index.items() * (index.dim() + 2 * index.audit().m) * 4) as f64;
+    times[1..].sort_by(f64::total_cmp);
+    println!("{} x {}: first {:.1} ms, then {:.1} ms (median of 10)", index.items(), index.dim(), times[0], times[6]);
+    println!("memory {:.1} MB, {:.3} of vectors and neighbours ({:.1} MB)", taken / 1e6, taken / plain, plain / 1e6);
+}

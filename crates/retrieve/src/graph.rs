@@ -190,3 +190,70 @@ impl<'a> Links<'a> {
         self.slots
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn layers() -> Vec<Layer> {
+        let dense = vec![(1, vec![4, 7]), (4, vec![1]), (7, vec![])];
+        vec![Layer::new(dense).unwrap(), Layer::new(vec![(4, vec![])]).unwrap()]
+    }
+
+    #[test]
+    fn layers_come_back_from_their_words() {
+        let mut graph = Graph::unlinked(9, 4);
+        (graph.layers, graph.entry) = (layers(), 4);
+        let read = Graph::from_parts(9, 4, 4, graph.block().clone(), &graph.layers_as_words()).unwrap();
+        assert_eq!(read.layers, graph.layers);
+        assert_eq!((read.layers[0].links(1), read.layers[0].links(2)), (&[4, 7][..], &[][..]));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let mut graph = Graph::unlinked(9, 4);
+        graph.layers = layers();
+        let words = graph.layers_as_words();
+        let read = |items, entry, degree, words: &[u32]| {
+            Graph::from_parts(items, entry, degree, graph.block().clone(), words).map(|_| ()).unwrap_err()
+        };
+        assert_eq!(
+            (read(9, 9, 4, &words), read(10, 0, 4, &words), read(9, 0, 40, &words)),
+            ("entry", "links", "links")
+        );
+        assert_eq!(
+            (read(7, 0, 4, &words), read(9, 0, 4, &[]), read(9, 0, 4, &words[..9])),
+            ("layers", "layers", "layers")
+        );
+        assert!(all_below(&[3, 8], 9) && !all_below(&[9, 3], 9) && all_below(&[], 0));
+    }
+
+    proptest! {
+        /// Whatever words there are, they end in an error or in layers whose links lead to nodes.
+        #[test]
+        fn no_words_break_the_reader(words in prop::collection::vec(prop_oneof![0u32..6, any::<u32>()], 0..60)) {
+            if let Ok(graph) = Graph::from_parts(6, 0, 2, Graph::unlinked(6, 2).block().clone(), &words) {
+                for layer in &graph.layers {
+                    for row in 0..6 {
+                        prop_assert!(layer.links(row).iter().all(|&link| link < 6));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn one_changed_word_breaks_nothing(at in 0usize..99, word: u32) {
+            let mut graph = Graph::unlinked(9, 4);
+            graph.layers = layers();
+            let mut words = graph.layers_as_words();
+            let length = words.len();
+            words[at % length] = word;
+            if let Ok(graph) = Graph::from_parts(9, 4, 4, graph.block().clone(), &words) {
+                prop_assert!(graph.layers.iter().all(|layer| (0..9).all(|row| layer.links(row).iter().all(|&link| link < 9))));
+            }
+        }
+    }
+}

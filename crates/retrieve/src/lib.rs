@@ -31,5 +31,5 @@ pub use index::{Audit, Index, IndexSettings, Within};
 pub use metric::{Metric, Space};
 pub use recommend::{Recommender, blend_repeats};
 pub use scores::{map_scores, new_items};
-pub use similar::{similar, similar_by_weight, similar_to};
+pub use similar::{lookalike_scores, lookalikes, similar, similar_by_weight, similar_to};
 pub use topk::{Hit, Ties, mask, select, select_among};

@@ -25,6 +25,38 @@ pub fn similar_to<R: Row>(table: &Matrix, vector: &[f32], except: Option<R>, k: 
     select(&cosines, k, Ties::Shuffled)
 }
 
+/// How much each row is like some others, the seeds of an audience: the mean of its cosines with them. NaN for rows that
+/// point nowhere; seeds that point nowhere count for nothing.
+pub fn lookalike_scores<R: Row>(table: &Matrix, seeds: &[R]) -> Vec<f32> {
+    let products = Products::default();
+    let length = |vector: &[f32]| f64::from(products.of(vector, vector)).sqrt();
+    // The mean of cosines is the cosine's numerator with the mean of directions, so all seeds cost what one does.
+    let mut sum = vec![0.0f64; table.cols()];
+    let mut count = 0;
+    for seed in seeds {
+        let vector = table.row(seed.index());
+        let own = length(vector);
+        if own > 0.0 {
+            sum.iter_mut().zip(vector).for_each(|(sum, &number)| *sum += f64::from(number) / own);
+            count += 1;
+        }
+    }
+    let mean: Vec<f32> = sum.iter().map(|sum| (sum / f64::from(count.max(1))) as f32).collect();
+    let mut scores = Vec::new();
+    products.of_all(&mean, table, &mut scores);
+    for (row, score) in scores.iter_mut().enumerate() {
+        *score = (f64::from(*score) / length(table.row(row))) as f32; // 0 / 0 is NaN, which never ranks
+    }
+    scores
+}
+
+/// The `k` rows most like some others, best first; scores are those of [`lookalike_scores`]. The others are left out.
+pub fn lookalikes<R: Row>(table: &Matrix, seeds: &[R], k: usize) -> Vec<Hit<R>> {
+    let mut scores = lookalike_scores(table, seeds);
+    seeds.iter().for_each(|seed| scores[seed.index()] = f32::NEG_INFINITY);
+    select(&scores, k, Ties::Shuffled)
+}
+
 /// The `k` items that an item speaks for most, best first; scores are its weights. Those it speaks against are left out.
 pub fn similar_by_weight(weights: &ItemWeights, item: ItemRow, k: usize) -> Vec<Hit<ItemRow>> {
     let mut best = Best::new(k.min(weights.cols(item).len()), Ties::Shuffled);
@@ -67,6 +99,26 @@ mod tests {
         };
         assert_eq!(rows(None)[0], 3);
         assert!(!rows(Some(ItemRow::new(3))).contains(&3));
+    }
+
+    #[test]
+    fn lookalikes_have_the_highest_mean_of_cosines() {
+        let table = crate::testing::random(60, 7, 1);
+        let seeds: Vec<UserRow> = [3, 17, 40, 41].map(UserRow::new).into();
+        let norm = |row: usize| table.row(row).iter().map(|&n| f64::from(n).powi(2)).sum::<f64>().sqrt();
+        let cosine = |a: usize, b: usize| {
+            let product =
+                table.row(a).iter().zip(table.row(b)).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+            product / (norm(a) * norm(b))
+        };
+        let mean = |row: usize| seeds.iter().map(|seed| cosine(row, seed.index())).sum::<f64>() / 4.0;
+        let found = lookalikes(&table, &seeds, 60);
+        assert_eq!(found.len(), 56);
+        assert!(found.iter().all(|hit| (f64::from(hit.score) - mean(hit.row.index())).abs() < 1e-5));
+        assert!(found.is_sorted_by(|a, b| a.score >= b.score));
+        let one = lookalikes(&table, &seeds[..1], 9);
+        let near = similar(&table, seeds[0], 9);
+        assert!(one.iter().zip(&near).all(|(a, b)| a.row == b.row && (a.score - b.score).abs() < 1e-6));
     }
 
     #[test]

@@ -94,20 +94,15 @@ impl Index {
         let words = |block: &Block| [block.words().len(), 1];
         let (items, slots) = (self.items(), self.graph.links().slots());
         let halves = Vectors::lines(self.dim()) * BYTES / 2;
-        let part = |name, kind, shape, block: &'_ Block| (name, kind, shape, block.clone());
-        let blocks = [
-            Some(part("layers", "U32", words(&layers), &layers)),
-            Some(part("links", "U32", [items, slots], self.graph.block())),
-            Some(part("head", "U32", words(&head), &head)),
-            self.off.as_ref().map(|off| part("off", "F32", words(off), off)),
-            Some(part("vectors.upper", "U16", [items, halves], &self.vectors.upper)),
-            Some(part("vectors.lower", "U16", [items, halves], &self.vectors.lower)),
+        let part = |name, kind, shape, block| Part { name, kind, shape, block };
+        let mut parts = vec![
+            part("layers", "U32", words(&layers), &layers),
+            part("links", "U32", [items, slots], self.graph.block()),
+            part("head", "U32", words(&head), &head),
         ];
-        let parts: Vec<Part<'_>> = blocks
-            .iter()
-            .flatten()
-            .map(|(name, kind, shape, block)| Part { name, kind, shape: *shape, block })
-            .collect();
+        parts.extend(self.off.as_ref().map(|off| part("off", "F32", words(off), off)));
+        parts.push(part("vectors.upper", "U16", [items, halves], &self.vectors.upper));
+        parts.push(part("vectors.lower", "U16", [items, halves], &self.vectors.lower));
         let sum = |part: &Part<'_>| Some((part.name.to_owned(), sum(part.block.lines(), &|_| true)?));
         let sums = parts.iter().filter_map(sum).collect();
         let meta = Meta {

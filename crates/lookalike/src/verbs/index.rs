@@ -108,7 +108,8 @@ impl Bench {
                 return Err(bad(format!("list {at} is shorter than {wanted}")));
             }
             if let Some(at) = lists.iter().position(|list| list.iter().any(|&row| row as usize >= items.rows())) {
-                return Err(bad(format!("list {at} names a row that `{}` does not have", "vectors")));
+                let (rows, vectors) = (items.rows(), vectors.display());
+                return Err(bad(format!("list {at} names a row beyond the {rows} of `{vectors}`")));
             }
         }
         Ok(Self { items, queries: asked, truth: known, settings })

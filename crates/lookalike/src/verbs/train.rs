@@ -65,7 +65,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let late = Instant::now();
     let spinner = say.counter("evaluating, indexing");
     let mut bundle = bundle(&data, &workspace, &preset, &device, identity, &fitted)?;
-    // The index is built by one thread, so that it repeats; the evaluation takes the others meanwhile.
+    // Both run on all threads; neither depends on how they are shared.
     let embeddings = bundle.learned.users().zip(bundle.learned.items());
     let settings = IndexSettings { seed: common.seed, ..IndexSettings::default() };
     let (evaluation, built) = std::thread::scope(|scope| {

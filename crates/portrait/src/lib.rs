@@ -1,0 +1,1 @@
+//! Who the users are: tags, profiles and segments, as of any day, and why.

@@ -1,6 +1,7 @@
 //! The cleaned history of a project, opened for reading: everything is checked before it is used.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +9,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::statistics::Statistics;
 
 use crate::clean::compile;
 use crate::error::{Error, Result};
@@ -17,6 +19,9 @@ use crate::project::Project;
 use crate::report::Report;
 use crate::schema::Table;
 use crate::{quarantine, swap};
+
+/// Rows of a table, batch by batch.
+pub type Rows = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
 /// The store of a project.
 #[derive(Debug)]
@@ -104,8 +109,8 @@ impl Store {
     /// The rows of a table in its order, `columns` in the order in which they are named here.
     ///
     /// Columns are `Utf8`, `Float64`, `Timestamp(µs, UTC)` or `List<Utf8>`.
-    pub fn scan(&self, table: Table, columns: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
-        self.scan_file(&table.file_name(), columns)
+    pub fn scan(&self, table: Table, columns: &[&str]) -> Result<Rows> {
+        self.scan_file(&table.file_name(), columns, None)
     }
 
     /// Ids of the items for which a condition in SQL over the columns of their table is true. The category is the text
@@ -135,14 +140,69 @@ impl Store {
     }
 
     /// The lines that were set aside: `source`, `file`, `line` (`UInt64`), `reason`, `raw`.
-    pub fn quarantine(&self) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
-        self.scan_file(quarantine::FILE, &["source", "file", "line", "reason", "raw"])
+    pub fn quarantine(&self) -> Result<Rows> {
+        self.scan_file(quarantine::FILE, &["source", "file", "line", "reason", "raw"], None)
     }
 
-    fn scan_file(&self, name: &str, columns: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+    /// Number of row groups of a table: the parts in which [`Store::scan_groups`] reads it.
+    pub fn groups(&self, table: Table) -> Result<usize> {
+        Ok(open_parquet(&self.path(&table.file_name()))?.metadata().num_row_groups())
+    }
+
+    /// As [`Store::scan`], of these row groups alone.
+    pub fn scan_groups(&self, table: Table, columns: &[&str], groups: Range<usize>) -> Result<Rows> {
+        self.scan_file(&table.file_name(), columns, Some(groups))
+    }
+
+    /// The last user of each row group of the events.
+    pub fn group_ends(&self) -> Result<Vec<String>> {
+        let metadata = open_parquet(&self.path(&Table::Events.file_name()))?.metadata().clone();
+        let mut ends = Vec::with_capacity(metadata.num_row_groups());
+        for (group, about) in metadata.row_groups().iter().enumerate() {
+            // Events are sorted by user, so the greatest is the last; a very long id may stand there cut short.
+            let end = match about.columns().first().and_then(|users| users.statistics()) {
+                Some(Statistics::ByteArray(users)) if users.max_is_exact() => {
+                    users.max_opt().and_then(|user| user.as_utf8().ok()).map(str::to_owned)
+                }
+                _ => None,
+            };
+            ends.push(match end {
+                Some(end) => end,
+                None => self.last_user(group)?,
+            });
+        }
+        Ok(ends)
+    }
+
+    fn last_user(&self, group: usize) -> Result<String> {
+        let mut last = String::new();
+        for batch in self.scan_groups(Table::Events, &["user"], group..group + 1)? {
+            let batch = batch?;
+            let users = batch.column(0).as_string::<i32>();
+            if let Some(row) = users.len().checked_sub(1) {
+                last = users.value(row).to_owned();
+            }
+        }
+        Ok(last)
+    }
+
+    /// The file of a table, after a look whether its bytes are those that were written.
+    pub fn file(&self, table: Table) -> Result<PathBuf> {
+        self.verify(&table.file_name())?;
+        Ok(self.path(&table.file_name()))
+    }
+
+    fn scan_file(&self, name: &str, columns: &[&str], groups: Option<Range<usize>>) -> Result<Rows> {
         self.verify(name)?;
         let path = self.path(name);
-        let builder = open_parquet(&path)?;
+        let mut builder = open_parquet(&path)?;
+        let mut batch_rows = 1 << 16;
+        if let Some(groups) = groups {
+            let count = builder.metadata().num_row_groups();
+            builder = builder.with_row_groups(groups.filter(|group| *group < count).collect());
+            // Who reads groups one by one may want no more than the beginning of one.
+            batch_rows = 1 << 13;
+        }
         let schema = builder.schema().clone();
         let mut indices = Vec::with_capacity(columns.len());
         for column in columns {
@@ -151,15 +211,16 @@ impl Store {
             indices.push(schema.index_of(column).map_err(missing)?);
         }
         let mask = ProjectionMask::roots(builder.parquet_schema(), indices.iter().copied());
-        let reader = builder.with_projection(mask).with_batch_size(1 << 16).build().map_err(Error::parquet(&path))?;
+        let reader =
+            builder.with_projection(mask).with_batch_size(batch_rows).build().map_err(Error::parquet(&path))?;
         // The reader gives columns in the order of the file; this brings them into the order asked for.
         let mut sorted = indices.clone();
         sorted.sort_unstable();
         sorted.dedup();
         let order: Vec<usize> = indices.iter().filter_map(|index| sorted.binary_search(index).ok()).collect();
-        Ok(reader.map(move |batch| {
+        Ok(Box::new(reader.map(move |batch| {
             batch.and_then(|batch| batch.project(&order)).map_err(|error| Error::parquet(&path)(error.into()))
-        }))
+        })))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -1,0 +1,4 @@
+//! Segments beside figures of the bundled project, published examples, slow twins and laws that must hold.
+#![allow(clippy::unwrap_used)]
+
+mod rfm;

@@ -4,6 +4,8 @@
 //! Tables of numbers are row after row, with the number of columns beside them.
 
 mod error;
+pub mod flow;
+pub mod lifecycle;
 pub mod rfm;
 
 pub use error::{Error, Result};

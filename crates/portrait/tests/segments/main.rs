@@ -1,4 +1,5 @@
 //! Segments beside figures of the bundled project, published examples, slow twins and laws that must hold.
 #![allow(clippy::unwrap_used)]
 
+mod lifecycle;
 mod rfm;

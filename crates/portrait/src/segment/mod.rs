@@ -3,9 +3,12 @@
 //!
 //! Tables of numbers are row after row, with the number of columns beside them.
 
+pub mod cluster;
 mod error;
 pub mod flow;
 pub mod lifecycle;
 pub mod rfm;
+mod table;
+pub mod tree;
 
 pub use error::{Error, Result};

@@ -1,5 +1,9 @@
 //! Segments beside figures of the bundled project, published examples, slow twins and laws that must hold.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
+mod golden;
+mod journey;
 mod lifecycle;
 mod rfm;
+mod tree;

@@ -6,6 +6,7 @@
 pub mod cluster;
 mod error;
 pub mod flow;
+pub mod insight;
 pub mod lifecycle;
 pub mod rfm;
 mod table;

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod golden;
+mod insight;
 mod journey;
 mod lifecycle;
 mod rfm;

@@ -33,33 +33,43 @@ const AT_REST: f64 = 1e-6;
 /// Iterations after which centres are taken as they are.
 const ITERATIONS: u64 = 1000;
 
-/// What [`standardise`] makes of a table, and what it did.
+/// What makes features of numbers: sign(x) · ln(1 + |x|) of each, less the column's mean, divided by its deviation, so that
+/// none drowns the others. Counts and money are skewed; a return may make a sum negative.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Standardised {
-    /// The numbers, row after row.
-    pub rows: Vec<f64>,
+pub struct Scaling {
     /// Mean of each column after the logarithm.
     pub means: Vec<f64>,
     /// Deviation of each column after the logarithm (population: divided by n); 1 where the column does not vary.
     pub deviations: Vec<f64>,
 }
 
-/// Features of which none drowns the others: sign(x) · ln(1 + |x|) of every number, less the column's mean, divided by its
-/// deviation. Counts and money are skewed; a return may make a sum negative.
-pub fn standardise(numbers: &[f64], columns: usize) -> Result<Standardised> {
-    let table = Table::new(numbers, columns)?;
-    let log = |value: f64| value.abs().ln_1p().copysign(value);
-    let n = table.rows() as f64;
-    let moments = |column: usize| {
-        let logs = table.column(column).map(log);
-        let mean = logs.clone().sum::<f64>() / n;
-        let deviation = (logs.map(|value| (value - mean) * (value - mean)).sum::<f64>() / n).sqrt();
-        (mean, if deviation > 0.0 { deviation } else { 1.0 })
-    };
-    let (means, deviations): (Vec<f64>, Vec<f64>) = (0..columns).map(moments).unzip();
-    let scaled = |(at, value): (usize, &f64)| (log(*value) - means[at % columns]) / deviations[at % columns];
-    let rows = numbers.iter().enumerate().map(scaled).collect();
-    Ok(Standardised { rows, means, deviations })
+impl Scaling {
+    /// Means and deviations of a table.
+    pub fn of(numbers: &[f64], columns: usize) -> Result<Self> {
+        let table = Table::new(numbers, columns)?;
+        let n = table.rows() as f64;
+        let moments = |column: usize| {
+            let logs = table.column(column).map(signed_log);
+            let mean = logs.clone().sum::<f64>() / n;
+            let deviation = (logs.map(|value| (value - mean) * (value - mean)).sum::<f64>() / n).sqrt();
+            (mean, if deviation > 0.0 { deviation } else { 1.0 })
+        };
+        let (means, deviations) = (0..columns).map(moments).unzip();
+        Ok(Self { means, deviations })
+    }
+
+    /// The features of a table with the same columns, of the same people or others.
+    pub fn apply(&self, numbers: &[f64]) -> Result<Vec<f64>> {
+        let columns = self.means.len();
+        let table = Table::new(numbers, columns)?;
+        let scale =
+            |(column, value): (usize, &f64)| (signed_log(*value) - self.means[column]) / self.deviations[column];
+        Ok(table.iter().flat_map(|row| row.iter().enumerate().map(scale)).collect())
+    }
+}
+
+fn signed_log(value: f64) -> f64 {
+    value.abs().ln_1p().copysign(value)
 }
 
 /// People in k clusters. Clusters are numbered by size, the largest first, equal ones by their centres.

@@ -1,7 +1,7 @@
 //! Clusters of numbers whose groups are known, and the laws of k-means.
 
 use lookalike_portrait::segment::Error;
-use lookalike_portrait::segment::cluster::{Search, choose, kmeans, place, standardise};
+use lookalike_portrait::segment::cluster::{Scaling, Search, choose, kmeans, place};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -70,7 +70,7 @@ fn bad_numbers_and_settings_are_named() {
     assert_eq!(said(kmeans(&[1.0; 5], 2, 1, 1)), "5 numbers are no rows of 2 columns for 2 people");
     assert_eq!(said(kmeans(&[1.0, f64::NAN], 2, 1, 1)), "column 1 of row 0 is NaN, which is not finite");
     assert_eq!(said(kmeans(&[1e308, -1e308, 1e308, 0.0], 1, 2, 1)), "k-means with 2 clusters failed");
-    assert!(matches!(standardise(&[f64::INFINITY], 1), Err(Error::NotFinite { row: 0, column: 0, .. })));
+    assert!(matches!(Scaling::of(&[f64::INFINITY], 1), Err(Error::NotFinite { row: 0, column: 0, .. })));
     assert!(matches!(place(&[1.0, 2.0], 2, &[1.0]), Err(Error::Shape { .. })));
     let wrong = |search: Search| choose(&[1.0, 2.0], 1, &search).unwrap_err().to_string();
     let search = Search::default();
@@ -85,12 +85,16 @@ fn bad_numbers_and_settings_are_named() {
 
 #[test]
 fn features_have_mean_0_and_deviation_1() {
-    let found = standardise(&[0.0, 7.0, 1.0, 7.0, 100.0, 7.0, -100.0, 7.0], 2).unwrap();
-    let (first, second): (Vec<f64>, Vec<f64>) = found.rows.chunks(2).map(|row| (row[0], row[1])).unzip();
+    let numbers = [0.0, 7.0, 1.0, 7.0, 100.0, 7.0, -100.0, 7.0];
+    let found = Scaling::of(&numbers, 2).unwrap();
+    let features = found.apply(&numbers).unwrap();
+    let (first, second): (Vec<f64>, Vec<f64>) = features.chunks(2).map(|row| (row[0], row[1])).unzip();
     assert!(first.iter().sum::<f64>().abs() < 1e-12);
     assert!((first.iter().map(|value| value * value).sum::<f64>() - 4.0).abs() < 1e-12);
     assert_eq!((second, found.deviations[1]), (vec![0.0; 4], 1.0));
     assert!((found.means[1] - 8f64.ln()).abs() < 1e-15);
+    assert_eq!(found.apply(&numbers[2..4]).unwrap(), features[2..4]);
+    assert!(matches!(found.apply(&numbers[..3]), Err(Error::Shape { .. })));
     // As far below as above.
     assert!(((first[2] - first[0]) + (first[3] - first[0])).abs() < 1e-12);
 }

@@ -2,8 +2,9 @@
 
 use jiff::civil::date;
 use lookalike_measure::{adjusted_rand, auc, quantile, silhouette, split_half};
-use lookalike_portrait::segment::cluster::{Search, choose, kmeans, place, standardise};
+use lookalike_portrait::segment::cluster::{Scaling, Search, choose, kmeans, place};
 use lookalike_portrait::segment::lifecycle::periods;
+use lookalike_portrait::segment::rfm::Cuts;
 use lookalike_portrait::segment::tree::{Limits, grow};
 
 use crate::journey::{END, Half, day, golden, households, rfm, tolerance};
@@ -14,6 +15,10 @@ fn within(found: f64, expected: &serde_json::Value, tolerance: f64) {
     assert!((found - expected).abs() <= tolerance, "{found} is not {expected}");
 }
 
+fn features(raw: &[f64]) -> Vec<f64> {
+    Scaling::of(raw, 3).unwrap().apply(raw).unwrap()
+}
+
 #[test]
 fn quantiles_of_recency_frequency_and_money() {
     let (expected, table) = (golden("cj.rfm_quantiles"), rfm());
@@ -21,7 +26,9 @@ fn quantiles_of_recency_frequency_and_money() {
         let values: Vec<f64> = table.iter().skip(column).step_by(3).copied().collect();
         assert_eq!(values.len(), 2469);
         let found = quantile(&values, &[0.2, 0.4, 0.5, 0.6, 0.8]).unwrap().unwrap();
-        found.into_iter().enumerate().for_each(|(at, found)| within(found, &expected[name][at], 0.01));
+        found.iter().enumerate().for_each(|(at, found)| within(*found, &expected[name][at], 0.01));
+        let cuts = Cuts::of(&values, 5).unwrap();
+        assert_eq!(cuts.points(), [found[0], found[1], found[3], found[4]].map(|quantile| quantile + 1.0));
     }
 }
 
@@ -48,7 +55,7 @@ fn clusters_and_the_tree_that_explains_them() {
     let within_all = tolerance["absolute"].as_f64().unwrap();
     let by_key = |k: usize, name: &str| tolerance["by_key"][format!("k{k}.{name}")].as_f64().unwrap();
     let raw = rfm();
-    let features = standardise(&raw, 3).unwrap().rows;
+    let features = features(&raw);
     let some: Vec<f64> =
         features.chunks(3).enumerate().filter(|(at, _)| at % 5 != 0).flat_map(|(_, row)| row).copied().collect();
     for k in 2..=6 {
@@ -77,7 +84,7 @@ fn clusters_and_the_tree_that_explains_them() {
 
 #[test]
 fn two_clusters_are_the_most_stable_and_more_hold() {
-    let features = standardise(&rfm(), 3).unwrap().rows;
+    let features = features(&rfm());
     let search = Search { clusters: 2..=6, parts: 6, starts: 6, ..Search::default() };
     let found = choose(&features, 3, &search).unwrap();
     let stability: Vec<f64> = found.tried.iter().map(|tried| tried.stability).collect();
@@ -118,7 +125,8 @@ fn halves_of_the_year_agree_as_far_as_they_do() {
         .filter(|halves| halves.iter().all(|half| half.sales > 0.0))
         .collect();
     assert_eq!(Some(homes.len() as u64), expected["households"].as_u64());
-    let figures: [(&str, fn(&Half) -> f64); 7] = [
+    type Figure = fn(&Half) -> f64;
+    let figures: [(&str, Figure); 7] = [
         ("private_label_share", |half| half.private / half.sales),
         ("discount_share", |half| half.discount / half.gross),
         ("coupon_line_share", |half| half.with_coupon / half.lines),

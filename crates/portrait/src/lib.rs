@@ -19,6 +19,7 @@ mod plan;
 pub mod principles;
 mod profile;
 mod rows;
+pub mod segment;
 pub mod snapshot;
 mod sql;
 mod tag;

@@ -9,14 +9,16 @@ use crate::clean::{Cleaner, sentence};
 use crate::error::{Error, Result, listed};
 use crate::files::{self, Input};
 use crate::manifest::{self, Manifest, TableEntry};
-use crate::project::{Project, Source};
+use crate::project::Project;
 use crate::quarantine::{self, Quarantine};
 use crate::read::{RawBatch, Reader, raw_json};
 use crate::repeats::{self, Keys};
-use crate::report::{Report, SourceReport};
+use crate::report::{Report, ReturnsReport, SourceReport};
+use crate::returns::{self, Taken};
 use crate::schema::Table;
 use crate::sort::Sorter;
-use crate::stage::{FILE, FIXED, LINE, ROW, Stage, TableWriter};
+use crate::source::{Missing, Source};
+use crate::stage::{FILE, FIXED, LINE, PLACE, ROW, Stage, TableWriter};
 use crate::swap;
 
 /// How far an ingest has come.
@@ -62,7 +64,7 @@ pub fn ingest(project: &Project, progress: &mut dyn FnMut(Progress<'_>)) -> Resu
 fn attributes(project: &Project, table: Table) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for source in project.sources.iter().filter(|source| source.table == table) {
-        for name in source.map.keys() {
+        for name in source.map.keys().chain(source.set.keys()) {
             if !names.contains(name) && !table.canonical().iter().any(|(column, ..)| column == name) {
                 names.push(name.clone());
             }
@@ -165,7 +167,13 @@ impl<'a> Run<'a> {
         }
         let (first, file) = (self.rows, number as u32);
         self.rows += fixed.len() as u64;
-        let keys = if source.key.is_empty() { Vec::new() } else { repeats::keys(source, &input.path, raw)? };
+        for name in source.missing.iter().filter(|(_, rule)| **rule == Missing::Keep).map(|(name, _)| name) {
+            let Some(column) = rows.column_by_name(name) else { continue };
+            let gaps = keep.iter().enumerate().filter(|(row, keep)| **keep && column.is_null(*row)).count();
+            *report.gaps.entry(name.clone()).or_default() += gaps as u64;
+        }
+        let keyed = !source.key.is_empty() || source.table.id().is_some();
+        let keys = if keyed { repeats::keys(source, &input.path, raw, &rows)? } else { Vec::new() };
         let table = self.table(source.table);
         if !keys.is_empty() {
             let kept = |row: &usize| keep[*row];
@@ -234,7 +242,12 @@ impl<'a> Run<'a> {
         let mut stage = stage.finish()?;
         if let Some(repeats) = repeats::find(sorter, table, &keys.finish()?)? {
             stage =
-                repeats::remove(sorter, table, &stage, &repeats, |batch, row, place| self.withdraw(batch, row, place))?;
+                repeats::remove(sorter, table, &stage, &repeats, |batch, row, place| self.repeats(batch, row, place))?;
+        }
+        if table == Table::Events && self.project.sources.iter().any(|source| source.returns.is_some()) {
+            let (edits, reports) = returns::find(sorter, &stage, &self.project.sources)?;
+            stage = returns::apply(sorter, &stage, &edits, |taken| self.taken_back(&taken))?;
+            self.tell_returns(&reports);
         }
         let path = self.folder.join(table.file_name());
         let mut writer = TableWriter::lasting(path.clone(), schema.clone())?;
@@ -251,19 +264,69 @@ impl<'a> Run<'a> {
     }
 
     /// Sends a staged row to quarantine because an earlier line has its key.
-    fn withdraw(&mut self, batch: &RecordBatch, row: usize, (kept_file, kept_line): repeats::Place) -> Result<()> {
-        let own = batch.num_columns() - 4;
-        let [file, line, fixed] = [FILE, LINE, FIXED].map(|name| batch.column_by_name(name));
-        let (Some(file), Some(line), Some(fixed)) = (file, line, fixed) else { return Ok(()) };
-        let input = &self.inputs[file.as_primitive::<UInt32Type>().value(row) as usize];
-        let source = &self.project.sources[input.source];
-        let fixed = fixed.as_string::<i32>();
-        let rule = format!("repeats the key {}", listed(&source.key));
-        self.reports[input.source].withdraw(fixed.is_valid(row).then(|| fixed.value(row)), &rule);
+    fn repeats(&mut self, batch: &RecordBatch, row: usize, (kept_file, kept_line): repeats::Place) -> Result<()> {
+        let Some(staged) = Staged::of(batch, row) else { return Ok(()) };
+        let source = &self.project.sources[self.inputs[staged.file].source];
+        let id = source.table.id().map(|id| vec![source.origin(id)]);
+        let rule = format!("repeats the key {}", listed(id.as_ref().unwrap_or(&source.key)));
         let kept = format!("`{}` line {kept_line} stays", self.inputs[kept_file as usize].shown);
-        let line = line.as_primitive::<UInt64Type>().value(row);
-        let columns: Vec<usize> = (0..own).collect();
-        let record = batch.project(&columns).map(|record| raw_json(&record, row)).unwrap_or_default();
-        self.quarantine.push(&source.name, &input.shown, line, &sentence(&rule, &kept), &record)
+        self.withdraw(&staged, &rule, &kept)
+    }
+
+    /// Sends a staged row to quarantine, or counts its repair, because a return took it back.
+    fn taken_back(&mut self, taken: &Taken<'_>) -> Result<()> {
+        let Some(staged) = Staged::of(taken.batch, taken.row) else { return Ok(()) };
+        if !taken.whole {
+            self.reports[self.inputs[staged.file].source].repair(staged.fixed, returns::REDUCED);
+            return Ok(());
+        }
+        let by = format!("`{}` line {}", self.inputs[taken.by.0 as usize].shown, taken.by.1);
+        self.withdraw(&staged, "taken back by a return", &by)
+    }
+
+    fn tell_returns(&mut self, reports: &[ReturnsReport]) {
+        let declared = self.project.sources.iter().map(|source| source.returns.is_some());
+        for ((report, counts), _) in
+            self.reports.iter_mut().zip(reports).zip(declared).filter(|(_, declared)| *declared)
+        {
+            report.returns = Some(*counts);
+        }
+    }
+
+    /// Sends a staged row to quarantine.
+    fn withdraw(&mut self, staged: &Staged<'_>, rule: &str, detail: &str) -> Result<()> {
+        let input = &self.inputs[staged.file];
+        self.reports[input.source].withdraw(staged.fixed, rule);
+        let name = &self.project.sources[input.source].name;
+        self.quarantine.push(name, &input.shown, staged.line, &sentence(rule, detail), &staged.record())
+    }
+}
+
+/// A row on its way into the store, and where it came from.
+struct Staged<'a> {
+    batch: &'a RecordBatch,
+    row: usize,
+    file: usize,
+    line: u64,
+    fixed: Option<&'a str>,
+}
+
+impl<'a> Staged<'a> {
+    fn of(batch: &'a RecordBatch, row: usize) -> Option<Self> {
+        let [file, line, fixed] = [FILE, LINE, FIXED].map(|name| batch.column_by_name(name));
+        let fixed = fixed?.as_string::<i32>();
+        Some(Staged {
+            batch,
+            row,
+            file: file?.as_primitive::<UInt32Type>().value(row) as usize,
+            line: line?.as_primitive::<UInt64Type>().value(row),
+            fixed: fixed.is_valid(row).then(|| fixed.value(row)),
+        })
+    }
+
+    /// What it says, without the place.
+    fn record(&self) -> String {
+        let columns: Vec<usize> = (0..self.batch.num_columns() - PLACE).collect();
+        self.batch.project(&columns).map(|record| raw_json(&record, self.row)).unwrap_or_default()
     }
 }

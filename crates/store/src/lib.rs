@@ -12,6 +12,8 @@
 
 mod clean;
 mod error;
+mod expected;
+mod expression;
 mod files;
 mod ingest;
 mod interactions;
@@ -22,19 +24,24 @@ mod quarantine;
 mod read;
 mod repeats;
 mod report;
+mod returns;
 mod schema;
 mod settings;
 mod sort;
+mod source;
 mod stage;
 mod store;
 mod swap;
 mod time;
 
 pub use error::{Error, Result};
+pub use expected::Expected;
+pub use expression::Expression;
 pub use ingest::{Phase, Progress, ingest};
 pub use interactions::{Interactions, Split};
 pub use pairs::{Events, Pairs, read_history, read_pairs};
-pub use project::{At, FILE as PROJECT_FILE, Format, Kind, Project, Source, Unit};
-pub use report::{Report, SourceReport};
+pub use project::{FILE as PROJECT_FILE, Project};
+pub use report::{Report, ReturnsReport, SourceReport};
 pub use schema::Table;
+pub use source::{At, Format, Kind, Missing, Returns, Source, Unit};
 pub use store::Store;

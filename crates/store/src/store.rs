@@ -9,8 +9,8 @@ use arrow::datatypes::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::clean::compile;
 use crate::error::{Error, Result};
+use crate::expression::{Engine, evaluate};
 use crate::files::{self, modified};
 use crate::manifest::{Manifest, TableEntry};
 use crate::project::Project;
@@ -123,9 +123,12 @@ impl Store {
             let batch = with_paths_as_text(batch?);
             let test = match &mut compiled {
                 Some(test) => test,
-                None => compiled.insert(compile(condition, &batch.schema()).map_err(failed)?),
+                None => {
+                    let engine = Engine::new(&batch.schema()).map_err(failed)?;
+                    compiled.insert(engine.condition(condition).map_err(failed)?)
+                }
             };
-            let hits = test.evaluate(&batch).and_then(|value| value.into_array(batch.num_rows())).map_err(failed)?;
+            let hits = evaluate(test, &batch).map_err(failed)?;
             let (hits, items) = (hits.as_boolean(), batch.column_by_name("item").map(|items| items.as_string::<i32>()));
             for row in (0..hits.len()).filter(|&row| hits.is_valid(row) && hits.value(row)) {
                 ids.extend(items.map(|items| items.value(row).to_owned()));

@@ -9,3 +9,5 @@ mod kit;
 mod pairs;
 mod project;
 mod replace;
+mod retail;
+mod rules;

@@ -184,6 +184,14 @@ pub enum Error {
         /// Newest format this version reads.
         known: u32,
     },
+    /// A list of those to be forgotten that cannot be read; without it nothing may be ingested.
+    #[error("`{}` is damaged: {what}", path.display())]
+    DamagedList {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
     /// A store that is not what its `store.json` says.
     #[error("`{}` is damaged: {what}", path.display())]
     Damaged {
@@ -227,6 +235,9 @@ impl Error {
                 Some("check the free disk space and the permissions".to_owned())
             }
             Error::Busy { .. } => Some("wait until it is done".to_owned()),
+            Error::DamagedList { .. } => Some(
+                "bring it back from a copy: without it people who asked to be forgotten would come back".to_owned(),
+            ),
             Error::NoStore { .. } => Some("run `lookalike ingest` first".to_owned()),
             Error::NewerFormat { .. } | Error::Damaged { .. } => Some(again.to_owned()),
             _ => None,

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{SchemaRef, UInt32Type, UInt64Type};
 
-use crate::clean::{Cleaner, sentence};
+use crate::clean::{Cleaner, FORGOTTEN, sentence};
 use crate::error::{Error, Result, listed};
 use crate::files::{self, Input};
+use crate::identity::People;
 use crate::manifest::{self, Manifest, TableEntry};
+use crate::people;
 use crate::project::Project;
 use crate::quarantine::{self, Quarantine};
 use crate::read::{RawBatch, Reader, raw_json};
@@ -52,7 +54,8 @@ pub fn ingest(project: &Project, progress: &mut dyn FnMut(Progress<'_>)) -> Resu
     }
     let inputs = files::inputs(project)?;
     let builder = swap::Builder::new(&project.root)?;
-    let mut run = Run::new(project, &inputs, builder.path())?;
+    let people = people::find(project, &inputs)?;
+    let mut run = Run::new(project, &inputs, &people, builder.path())?;
     run.read(progress)?;
     let manifest = run.write(progress)?;
     manifest.write(builder.path())?;
@@ -83,10 +86,14 @@ struct Gathered {
     keys: Keys,
 }
 
+/// What is kept of a line of which nothing may be kept.
+const SILENT: &str = "{}";
+
 /// One run from the first line read to the last table written.
 struct Run<'a> {
     project: &'a Project,
     inputs: &'a [Input],
+    people: &'a People,
     /// The store in the making.
     folder: &'a Path,
     /// What only this run needs.
@@ -99,7 +106,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(project: &'a Project, inputs: &'a [Input], folder: &'a Path) -> Result<Self> {
+    fn new(project: &'a Project, inputs: &'a [Input], people: &'a People, folder: &'a Path) -> Result<Self> {
         let work = folder.join("work");
         std::fs::create_dir(&work).map_err(Error::write(&work))?;
         let gather = |table: Table| -> Result<Gathered> {
@@ -112,7 +119,7 @@ impl<'a> Run<'a> {
         let tables = Table::ALL.into_iter().map(gather).collect::<Result<_>>()?;
         let quarantine = Quarantine::create(folder.join(quarantine::FILE))?;
         let reports = vec![SourceReport::default(); project.sources.len()];
-        Ok(Run { project, inputs, folder, work, tables, reports, quarantine, rows: 0 })
+        Ok(Run { project, inputs, people, folder, work, tables, reports, quarantine, rows: 0 })
     }
 
     fn read(&mut self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
@@ -149,16 +156,23 @@ impl<'a> Run<'a> {
         for line in &raw.broken {
             report.refuse(&line.rule);
             let reason = sentence(&line.rule, &line.detail);
-            self.quarantine.push(&source.name, &input.shown, line.line, &reason, &line.raw)?;
+            // Nobody can tell whose line it is.
+            let raw = if self.project.forgotten.is_empty() { &line.raw } else { SILENT };
+            self.quarantine.push(&source.name, &input.shown, line.line, &reason, raw)?;
         }
-        let (rows, verdicts) = cleaner.clean(&input.path, raw)?;
+        let (rows, mut verdicts) = cleaner.clean(&input.path, raw)?;
+        let rows = people::settle(self.project, self.people, source, rows, &raw.columns, &mut verdicts)?;
+        if let Some(consent) = self.project.consent.as_ref().filter(|_| source.table == Table::Events) {
+            consent.judge(&rows, &mut verdicts);
+        }
         let mut keep = Vec::with_capacity(raw.lines.len());
         let mut fixed = Vec::with_capacity(raw.lines.len());
         for (row, line) in raw.lines.iter().enumerate() {
             keep.push(verdicts.bad(row).is_none());
             if let Some((rule, detail)) = verdicts.bad(row) {
                 report.refuse(rule);
-                let record = raw_json(&raw.columns, row);
+                let silent = verdicts.is_silent(row);
+                let record = if silent { SILENT.to_owned() } else { raw_json(&raw.columns, row) };
                 self.quarantine.push(&source.name, &input.shown, *line, &sentence(rule, detail), &record)?;
             } else {
                 report.accept(verdicts.fixed(row));
@@ -188,7 +202,8 @@ impl<'a> Run<'a> {
     fn check(&self) -> Result<()> {
         for (source, report) in self.project.sources.iter().zip(&self.reports) {
             debug_assert_eq!(report.lines, report.kept + report.fixed + report.quarantined);
-            if report.kept + report.fixed == 0 {
+            // Where somebody asked to be forgotten, it may have been all about them.
+            if report.kept + report.fixed == 0 && !report.reasons.contains_key(FORGOTTEN) {
                 return Err(Error::AllQuarantined {
                     name: source.name.clone(),
                     lines: report.lines,
@@ -209,6 +224,9 @@ impl<'a> Run<'a> {
             report.tables.insert(table.name().to_owned(), rows);
         }
         drop(sorter);
+        report.identity = self.project.identity.as_ref().map(|_| self.people.report);
+        let ids = self.project.identity.as_ref().map(|_| people::write(self.people, self.folder)).transpose()?;
+        report.consent = self.project.consent.as_ref().map(|consent| consent.report(self.folder)).transpose()?;
         let quarantined = self.quarantine.finish()?;
         for (source, counts) in self.project.sources.iter().zip(self.reports) {
             debug_assert_eq!(counts.lines, counts.kept + counts.fixed + counts.quarantined);
@@ -217,7 +235,8 @@ impl<'a> Run<'a> {
         std::fs::remove_dir_all(&self.work).map_err(Error::write(&self.work))?;
         let mut tables = std::collections::BTreeMap::new();
         let written = Table::ALL.map(|table| (table.file_name(), report.tables[table.name()]));
-        for (name, rows) in written.into_iter().chain([(quarantine::FILE.to_owned(), quarantined)]) {
+        let ids = ids.map(|ids| (people::FILE.to_owned(), ids));
+        for (name, rows) in written.into_iter().chain([(quarantine::FILE.to_owned(), quarantined)]).chain(ids) {
             let path = self.folder.join(&name);
             let bytes = path.metadata().map_err(Error::read(&path))?.len();
             tables.insert(name, TableEntry { rows, bytes, blake3: files::hash_file(&path)? });
@@ -225,6 +244,7 @@ impl<'a> Run<'a> {
         Ok(Manifest {
             format: manifest::FORMAT,
             declared: self.project.ingest_hash(),
+            forgotten: self.project.forgotten_hash(),
             files: self.inputs.iter().map(|input| input.print.clone()).collect(),
             report,
             tables,

@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::consent::Consent;
 use crate::error::{Error, Result, nearest};
+use crate::forgotten::Forgotten;
+use crate::identity::Identity;
 use crate::interactions::Interactions;
 use crate::settings::{Document, Entry, Section};
-use crate::source::{Source, source};
+use crate::source::{At, Source, source};
 
 /// Name of the file that makes a folder a project.
 pub const FILE: &str = "lookalike.toml";
@@ -25,8 +29,14 @@ pub struct Project {
     pub min_cell: u32,
     /// The sources, in the order in which they were typed.
     pub sources: Vec<Source>,
+    /// Who allows what, if people are asked.
+    pub consent: Option<Consent>,
+    /// Which ids are one person, if that is found out.
+    pub identity: Option<Identity>,
     /// What training counts as a signal.
     pub interactions: Interactions,
+    /// Those who asked to be forgotten.
+    pub(crate) forgotten: Forgotten,
 }
 
 impl Project {
@@ -47,14 +57,34 @@ impl Project {
                 sources.push(source(name, &entry, &timezone)?);
             }
         }
+        let consent = typed.take("consent").map(|entry| Consent::check(&entry, &timezone, &sources)).transpose()?;
+        let identity = typed.take("identity").map(|entry| Identity::check(&entry, &sources)).transpose()?;
         let interactions = Interactions::check(&typed.require("interactions")?, root, &timezone, &sources)?;
         typed.finish()?;
-        Ok(Project { root: root.to_owned(), name, timezone, min_cell, sources, interactions })
+        let (root, forgotten) = (root.to_owned(), Forgotten::open(root)?);
+        Ok(Project { root, name, timezone, min_cell, sources, consent, identity, interactions, forgotten })
+    }
+
+    /// An instant as somebody types it: a date, which begins at midnight in the project's zone, or a time.
+    pub fn instant(&self, text: &str) -> Option<Timestamp> {
+        let at = At { column: String::new(), stored_as: self.timezone.clone(), format: None, unit: None };
+        let (micros, _) = crate::time::from_text(text.trim(), &at).ok()?;
+        Timestamp::from_microsecond(micros).ok()
+    }
+
+    /// Whether this person asked to be forgotten.
+    pub fn has_forgotten(&self, user: &str) -> bool {
+        self.forgotten.holds(user)
+    }
+
+    /// A hash of who asked to be forgotten; `None` if nobody did.
+    pub fn forgotten_hash(&self) -> Option<String> {
+        self.forgotten.hash()
     }
 
     /// A hash of everything in the project file that a store depends on.
     pub(crate) fn ingest_hash(&self) -> String {
-        let text = serde_json::to_string(&self.sources).unwrap_or_default();
+        let text = serde_json::to_string(&(&self.sources, &self.consent, &self.identity)).unwrap_or_default();
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
 

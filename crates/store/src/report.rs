@@ -12,6 +12,42 @@ pub struct Report {
     pub sources: BTreeMap<String, SourceReport>,
     /// Rows of each of the four tables.
     pub tables: BTreeMap<String, u64>,
+    /// Which ids were found to be one person, where that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityReport>,
+    /// What the consent ledger holds, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<ConsentReport>,
+}
+
+/// Which ids were found to be one person.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityReport {
+    /// Edges that link two ids.
+    pub links: u64,
+    /// Edges that were not believed, because one of their ids names nobody.
+    pub rejected: u64,
+    /// People with more than one id.
+    pub people: u64,
+    /// The ids of these people.
+    pub ids: u64,
+    /// Groups of ids that are too large to be one person, and were left apart.
+    pub too_large: u64,
+    /// The ids of these groups.
+    pub ids_apart: u64,
+}
+
+/// What the consent ledger of a store holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsentReport {
+    /// Rows of the ledger.
+    pub lines: u64,
+    /// People with such a row.
+    pub people: u64,
+    /// Those of them of whom nothing else is known.
+    pub unknown: u64,
 }
 
 /// What became of the lines of one source: `lines = kept + fixed + quarantined`.

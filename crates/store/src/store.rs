@@ -1,14 +1,18 @@
 //! The cleaned history of a project, opened for reading: everything is checked before it is used.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Schema};
+use jiff::Timestamp;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::consent::Consent;
 use crate::error::{Error, Result};
 use crate::expression::{Engine, evaluate};
 use crate::files::{self, modified};
@@ -16,7 +20,7 @@ use crate::manifest::{Manifest, TableEntry};
 use crate::project::Project;
 use crate::report::Report;
 use crate::schema::Table;
-use crate::{quarantine, swap};
+use crate::{people, quarantine, swap};
 
 /// The store of a project.
 #[derive(Debug)]
@@ -25,12 +29,20 @@ pub struct Store {
     manifest: Manifest,
     /// Files whose hash was found right, with the time of their last change when it was.
     verified: Mutex<Vec<(String, u64)>>,
+    consent: Option<Consent>,
+    /// What the data are read for, and on which day.
+    purpose: (Option<String>, Timestamp),
+    /// Whose data may not be used for it, once that is known.
+    withheld: Mutex<Option<Arc<HashSet<String>>>>,
+    /// Source of edges → which ends are people.
+    ends: BTreeMap<String, Vec<String>>,
 }
 
 impl Store {
     /// Opens the store of `project`, putting back the old one if a run died while it replaced it.
     ///
-    /// Format, lengths, schemas and row counts are checked here; the hash of a table when it is first read.
+    /// Format, lengths, schemas and row counts are checked here; the hash of a table when it is first read. Where the
+    /// project asks people, only those are read who allow every purpose; [`Store::for_purpose`] asks for one.
     pub fn open(project: &Project) -> Result<Store> {
         swap::recover(&project.root)?;
         let folder = swap::folder(&project.root);
@@ -38,12 +50,51 @@ impl Store {
             return Err(Error::NoStore { dir: project.root.clone() });
         }
         let manifest = Manifest::read(&folder)?;
-        let store = Store { folder, manifest, verified: Mutex::default() };
+        let edges = project.sources.iter().filter(|source| source.table == Table::Edges);
+        let store = Store {
+            folder,
+            manifest,
+            verified: Mutex::default(),
+            consent: project.consent.clone(),
+            purpose: (None, Timestamp::now()),
+            withheld: Mutex::default(),
+            ends: edges.map(|source| (source.name.clone(), source.people.clone())).collect(),
+        };
         for table in Table::ALL {
             store.check_file(&table.file_name(), |schema| fits(table, schema))?;
         }
         store.check_file(quarantine::FILE, |schema| *schema == *quarantine::schema())?;
+        if store.manifest.tables.contains_key(people::FILE) {
+            store.check_file(people::FILE, |schema| *schema == *people::schema())?;
+        }
         Ok(store)
+    }
+
+    /// The same store, read for one purpose on the day `as_of`. A purpose that the project does not name is held to
+    /// all that it names.
+    pub fn for_purpose(self, purpose: &str, as_of: Timestamp) -> Store {
+        Store { purpose: (Some(purpose.to_owned()), as_of), withheld: Mutex::default(), ..self }
+    }
+
+    /// The users whose data may not be used for `purpose` on the day `as_of`; nobody where the project asks nobody.
+    pub fn withheld(&self, purpose: &str, as_of: Timestamp) -> Result<HashSet<String>> {
+        let Some(consent) = &self.consent else { return Ok(HashSet::new()) };
+        for table in [Table::Users, Table::Events] {
+            self.verify(&table.file_name())?;
+        }
+        consent.withheld(&self.folder, purpose, as_of)
+    }
+
+    /// The users whose data this store does not give, for the purpose that it is read for.
+    pub fn withheld_here(&self) -> Result<Arc<HashSet<String>>> {
+        let mut known = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*known {
+            return Ok(known.clone());
+        }
+        // No purpose has no name, so that it is held to all there are.
+        let found = Arc::new(self.withheld(self.purpose.0.as_deref().unwrap_or_default(), self.purpose.1)?);
+        *known = Some(found.clone());
+        Ok(found)
     }
 
     /// Why the store no longer is what its sources would give, or `None` if it is.
@@ -53,6 +104,9 @@ impl Store {
     pub fn is_stale(&self, project: &Project) -> Result<Option<String>> {
         if self.manifest.declared != project.ingest_hash() {
             return Ok(Some("the sources in `lookalike.toml` were changed".to_owned()));
+        }
+        if self.manifest.forgotten != project.forgotten_hash() {
+            return Ok(Some("somebody asked to be forgotten".to_owned()));
         }
         let mut known = self.manifest.files.iter().peekable();
         for source in &project.sources {
@@ -78,7 +132,7 @@ impl Store {
         &self.manifest.report
     }
 
-    /// A hash of the contents of the four tables, in hexadecimal.
+    /// A hash of the contents of the four tables, in hexadecimal, whoever may be read.
     pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for table in Table::ALL {
@@ -96,16 +150,45 @@ impl Store {
 
     /// Names of the columns of a table, attributes after the canonical ones.
     pub fn columns(&self, table: Table) -> Result<Vec<String>> {
-        let path = self.path(&table.file_name());
+        self.columns_of(&table.file_name())
+    }
+
+    /// Which ends of the edges of a source are people; `None` if there is no such source any more.
+    pub(crate) fn people_of(&self, source: &str) -> Option<&[String]> {
+        self.ends.get(source).map(Vec::as_slice)
+    }
+
+    pub(crate) fn columns_of(&self, name: &str) -> Result<Vec<String>> {
+        let path = self.path(name);
         let schema = open_parquet(&path)?.schema().clone();
         Ok(schema.fields().iter().map(|field| field.name().clone()).collect())
     }
 
     /// The rows of a table in its order, `columns` in the order in which they are named here.
     ///
-    /// Columns are `Utf8`, `Float64`, `Timestamp(µs, UTC)` or `List<Utf8>`.
+    /// Columns are `Utf8`, `Float64`, `Timestamp(µs, UTC)` or `List<Utf8>`. Nothing is given of people who do not allow
+    /// the purpose that the store is read for. This is the one place that sees to it.
     pub fn scan(&self, table: Table, columns: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
-        self.scan_file(&table.file_name(), columns)
+        let withheld = self.withheld_here()?;
+        let mut people = if withheld.is_empty() { Vec::new() } else { table.people() };
+        let asked = columns.len();
+        if table == Table::Edges && !people.is_empty() {
+            people.push("source".to_owned());
+        }
+        let all: Vec<&str> = columns.iter().copied().chain(people.iter().map(String::as_str)).collect();
+        let ends = self.ends.clone();
+        let batches = self.scan_file(&table.file_name(), &all)?;
+        let path = self.path(&table.file_name());
+        Ok(batches.map(move |batch| {
+            let batch = batch?;
+            if people.is_empty() {
+                return Ok(batch);
+            }
+            let own: Vec<usize> = (0..asked).collect();
+            let keep = BooleanArray::from(allowed(&batch, asked, &people, &withheld, &ends));
+            let kept = batch.project(&own).and_then(|batch| filter_record_batch(&batch, &keep));
+            kept.map_err(|error| Error::parquet(&path)(error.into()))
+        }))
     }
 
     /// Ids of the items for which a condition in SQL over the columns of their table is true. The category is the text
@@ -142,30 +225,36 @@ impl Store {
         self.scan_file(quarantine::FILE, &["source", "file", "line", "reason", "raw"])
     }
 
-    fn scan_file(&self, name: &str, columns: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+    pub(crate) fn scan_file(
+        &self,
+        name: &str,
+        columns: &[&str],
+    ) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
         self.verify(name)?;
-        let path = self.path(name);
-        let builder = open_parquet(&path)?;
-        let schema = builder.schema().clone();
-        let mut indices = Vec::with_capacity(columns.len());
-        for column in columns {
-            let found = schema.fields().iter().map(|field| field.name().clone()).collect();
-            let missing = |_| Error::MissingColumn { file: path.clone(), column: (*column).to_owned(), found };
-            indices.push(schema.index_of(column).map_err(missing)?);
-        }
-        let mask = ProjectionMask::roots(builder.parquet_schema(), indices.iter().copied());
-        let reader = builder.with_projection(mask).with_batch_size(1 << 16).build().map_err(Error::parquet(&path))?;
-        // The reader gives columns in the order of the file; this brings them into the order asked for.
-        let mut sorted = indices.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        let order: Vec<usize> = indices.iter().filter_map(|index| sorted.binary_search(index).ok()).collect();
-        Ok(reader.map(move |batch| {
-            batch.and_then(|batch| batch.project(&order)).map_err(|error| Error::parquet(&path)(error.into()))
-        }))
+        self::columns(&self.path(name), columns)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// The person that an id stands for, and all ids of that person, the person's own first.
+    pub fn ids_of(&self, id: &str) -> Result<Vec<String>> {
+        if !self.manifest.tables.contains_key(people::FILE) {
+            return Ok(vec![id.to_owned()]);
+        }
+        let (mut person, mut pairs) = (id.to_owned(), Vec::new());
+        for batch in self.scan_file(people::FILE, &["id", "person"])? {
+            let batch = batch?;
+            let [ids, people] = [0, 1].map(|column| batch.column(column).as_string::<i32>());
+            for (other, own) in ids.iter().zip(people).filter_map(|(id, person)| Some((id?, person?))) {
+                if other == id {
+                    person = own.to_owned();
+                }
+                pairs.push((other.to_owned(), own.to_owned()));
+            }
+        }
+        let others = pairs.into_iter().filter(|(_, own)| *own == person).map(|(other, _)| other);
+        Ok([person.clone()].into_iter().chain(others).collect())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -209,6 +298,58 @@ impl Store {
         verified.push(mark);
         Ok(())
     }
+}
+
+/// The rows of a Parquet file, `columns` in the order in which they are named here.
+pub(crate) fn columns(path: &Path, columns: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+    let path = path.to_owned();
+    let builder = open_parquet(&path)?;
+    let schema = builder.schema().clone();
+    let mut indices = Vec::with_capacity(columns.len());
+    for column in columns {
+        let found = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let missing = |_| Error::MissingColumn { file: path.clone(), column: (*column).to_owned(), found };
+        indices.push(schema.index_of(column).map_err(missing)?);
+    }
+    let mask = ProjectionMask::roots(builder.parquet_schema(), indices.iter().copied());
+    let reader = builder.with_projection(mask).with_batch_size(1 << 16).build().map_err(Error::parquet(&path))?;
+    // The reader gives columns in the order of the file; this brings them into the order asked for.
+    let mut sorted = indices.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let order: Vec<usize> = indices.iter().filter_map(|index| sorted.binary_search(index).ok()).collect();
+    Ok(reader.map(move |batch| {
+        batch.and_then(|batch| batch.project(&order)).map_err(|error| Error::parquet(&path)(error.into()))
+    }))
+}
+
+/// For every row whether nobody in it is withheld. The columns from `first` on name people, the last of them perhaps the
+/// source, which says which of the others do.
+fn allowed(
+    batch: &RecordBatch,
+    first: usize,
+    people: &[String],
+    withheld: &HashSet<String>,
+    ends: &BTreeMap<String, Vec<String>>,
+) -> Vec<bool> {
+    let column = |name: &str| {
+        let at = people.iter().position(|column| column == name)?;
+        batch.column(first + at).as_string_opt::<i32>()
+    };
+    let sources = column("source");
+    let mut keep = vec![true; batch.num_rows()];
+    for name in people.iter().filter(|name| *name != "source") {
+        let Some(ids) = column(name) else { continue };
+        for (row, keep) in keep.iter_mut().enumerate() {
+            // An end of an edge whose source is gone from the project file is taken for a person.
+            let source = sources.and_then(|sources| ends.get(sources.value(row)));
+            let person = source.is_none_or(|ends| ends.contains(name));
+            if person && ids.is_valid(row) && withheld.contains(ids.value(row)) {
+                *keep = false;
+            }
+        }
+    }
+    keep
 }
 
 fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {

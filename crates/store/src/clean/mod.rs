@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 pub(crate) use self::columns::{Raw, id, number, text, time};
 pub(crate) use self::rules::Rules;
-pub(crate) use self::verdicts::{Verdicts, sentence};
+pub(crate) use self::verdicts::{FORGOTTEN, Verdicts, sentence};
 use crate::error::{Error, Result};
 use crate::read::RawBatch;
 use crate::schema::Role;

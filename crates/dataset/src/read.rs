@@ -1,6 +1,6 @@
 //! From a store, or from files of pairs, to a data set: which events count, and where the split lies.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
@@ -21,10 +21,12 @@ pub fn load(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> 
     let mut without_item = 0;
     let split = match &project.interactions.split {
         Split::Given { train, validation, test } => {
-            push_pairs(&mut builder, project, train, Part::Train)?;
-            push_pairs(&mut builder, project, test, Part::Test)?;
+            let withheld = store.map(Store::withheld_here).transpose()?.unwrap_or_default();
+            let mut push = |path: &Path, part| push_pairs(&mut builder, project, path, part, &withheld);
+            push(train, Part::Train)?;
+            push(test, Part::Test)?;
             match validation {
-                Some(path) => push_pairs(&mut builder, project, path, Part::Validation)?,
+                Some(path) => push(path, Part::Validation)?,
                 None => builder.draw_validation(DRAWN, DRAW_SEED),
             }
             let drawn = match validation {
@@ -82,10 +84,17 @@ pub fn fingerprint(project: &Project, store: Option<&Store>) -> Result<String, E
     };
     if let Some(store) = store {
         part(store.hash());
+        let withheld = store.withheld_here()?;
+        if !withheld.is_empty() {
+            let mut withheld: Vec<&str> = withheld.iter().map(String::as_str).collect();
+            withheld.sort_unstable();
+            part(withheld.join("\n"));
+        }
     }
     part(format!("{:?} {}", project.interactions.kinds, project.timezone.iana_name().unwrap_or("UTC")));
     match &project.interactions.split {
         Split::Given { train, validation, test } => {
+            project.forgotten_hash().into_iter().for_each(&mut part);
             for path in [Some(train), validation.as_ref(), Some(test)].into_iter().flatten() {
                 let file = std::fs::File::open(path);
                 let hashed = file.and_then(|file| blake3::Hasher::new().update_reader(file).map(|h| h.finalize()));
@@ -155,12 +164,21 @@ fn last_events(project: &Project, store: Option<&Store>) -> Result<HashMap<Strin
     Ok(counts)
 }
 
-fn push_pairs(builder: &mut Builder, project: &Project, path: &Path, part: Part) -> Result<(), Error> {
+fn push_pairs(
+    builder: &mut Builder,
+    project: &Project,
+    path: &Path,
+    part: Part,
+    withheld: &HashSet<String>,
+) -> Result<(), Error> {
     for batch in lookalike_store::read_pairs(path, &project.timezone)? {
         let Pairs { user: users, item: items, weight: weights, .. } = batch?;
         for row in 0..users.len() {
             let weight = weights.as_ref().filter(|weights| weights.is_valid(row)).map_or(1.0, |w| w.value(row));
             let (user, item) = (users.value(row), items.value(row));
+            if withheld.contains(user) || project.has_forgotten(user) {
+                continue;
+            }
             if weight <= 0.0 {
                 let (path, user, item) = (path.to_owned(), user.to_owned(), item.to_owned());
                 return Err(Error::Weight { path, weight, user, item });

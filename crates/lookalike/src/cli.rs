@@ -56,6 +56,11 @@ pub enum Verb {
     /// What a trained model or a preset is
     #[command(subcommand)]
     Show(Show),
+    /// Whether the project keeps what it promises; exit code 1 where it does not
+    #[command(subcommand)]
+    Check(Check),
+    /// Erase a person from the store and from what was made of it, and prove it
+    Forget(Forget),
 }
 
 #[derive(Args)]
@@ -277,6 +282,29 @@ pub enum Language {
     En,
     /// 中文
     Zh,
+}
+
+#[derive(Subcommand)]
+pub enum Check {
+    /// Contracts, freshness and drift of the store
+    Data {
+        /// The day on which data must be fresh, as in 2017-11-27 [default: now]
+        #[arg(long, value_name = "DATE")]
+        as_of: Option<String>,
+        /// Another project, against whose store drift is measured [default: the first half of the time]
+        #[arg(long, value_name = "DIR")]
+        against: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+pub struct Forget {
+    /// Id of the person
+    #[arg(value_name = "USER")]
+    pub user: String,
+    /// Do it; without this it is only said what would be erased
+    #[arg(long)]
+    pub yes: bool,
 }
 
 fn count(text: &str) -> Result<usize, String> {

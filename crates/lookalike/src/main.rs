@@ -42,6 +42,8 @@ fn perform(cli: &Cli, say: &Say) -> Result<(), Failure> {
         Verb::Index(args) => verbs::index::run(common, args, say),
         Verb::Recommend(args) => verbs::recommend::run(common, args, say),
         Verb::Similar(args) => verbs::similar::run(args, say),
+        Verb::Check(what) => verbs::check::run(common, what, say),
+        Verb::Forget(args) => verbs::forget::run(common, args, say),
         Verb::Show(args) => verbs::show::run(common, args, say),
     }
 }

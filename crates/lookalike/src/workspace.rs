@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use lookalike_dataset::Dataset;
 use lookalike_store::{Phase, Project, Report, Split, Store};
 
@@ -45,12 +46,17 @@ fn up_to_date(project: &Project, say: &Say) -> Result<Store, Failure> {
     if let Ok(store) = Store::open(project)
         && store.is_stale(project)?.is_none()
     {
-        return Ok(store);
+        return Ok(for_training(store));
     }
     let report = ingest(project, say)?;
     say.line(report_text(&report));
     say.line("");
-    Ok(Store::open(project)?)
+    Ok(for_training(Store::open(project)?))
+}
+
+/// The store without those who today do not allow that a model learns from them.
+fn for_training(store: Store) -> Store {
+    store.for_purpose("training", Timestamp::now())
 }
 
 /// Ingests with a counter on stderr.

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
+use datafusion::catalog::streaming::StreamingTable;
 use datafusion::error::DataFusionError;
-use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext, col, lit};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::prelude::{SessionConfig, SessionContext, col, lit};
 use datafusion::scalar::ScalarValue;
 use lookalike_store::{Store, Table};
 
@@ -195,9 +199,9 @@ pub(crate) fn query(store: &Store, clock: &Clock, tag: &Tag, sql: &str, users: &
         config.options_mut().sql_parser.enable_ident_normalization = false;
         let context = SessionContext::new_with_config(config);
         for table in Table::ALL {
-            let path = store.file(table)?;
-            let options = ParquetReadOptions::default();
-            let mut rows = context.read_parquet(path.to_string_lossy().into_owned(), options).await.map_err(failed)?;
+            let part = Part::new(store.reader(), table)?;
+            let rows = StreamingTable::try_new(part.schema.clone(), vec![Arc::new(part)]).map_err(failed)?;
+            let mut rows = context.read_table(Arc::new(rows)).map_err(failed)?;
             if matches!(table, Table::Events | Table::Edges) {
                 let end = lit(ScalarValue::TimestampMicrosecond(Some(clock.end), Some("UTC".into())));
                 rows = rows.filter(col("at").lt(end).or(col("at").is_null())).map_err(failed)?;
@@ -244,4 +248,43 @@ pub(crate) fn query(store: &Store, clock: &Clock, tag: &Tag, sql: &str, users: &
     };
     forget_where_empty(&mut column);
     Ok(column)
+}
+
+/// A table of a store for the engine, read through the store so that nothing is seen of people who do not allow it.
+struct Part {
+    store: Store,
+    table: Table,
+    columns: Vec<String>,
+    schema: SchemaRef,
+}
+
+impl Part {
+    fn new(store: Store, table: Table) -> Result<Part> {
+        let columns = store.columns(table)?;
+        let schema = store.schema(table)?;
+        Ok(Part { store, table, columns, schema })
+    }
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.table.name())
+    }
+}
+
+impl PartitionStream for Part {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let wrong = |error: lookalike_store::Error| DataFusionError::External(Box::new(error));
+        let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        let batches: Box<dyn Iterator<Item = Result<RecordBatch, DataFusionError>> + Send> =
+            match self.store.scan(self.table, &columns) {
+                Ok(rows) => Box::new(rows.map(move |batch| batch.map_err(wrong))),
+                Err(error) => Box::new(std::iter::once(Err(wrong(error)))),
+            };
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::iter(batches)))
+    }
 }

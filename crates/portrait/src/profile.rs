@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use lookalike_store::{Project, Store, Table};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,8 @@ pub struct About {
     pub as_of: Date,
     /// Hash of the store.
     pub store: String,
+    /// A hash of who did not allow what when it was made; empty if everybody allowed everything.
+    pub consent: String,
     /// Number of users.
     pub users: usize,
     /// The tags, by name.
@@ -97,7 +100,11 @@ impl Profile {
             return Err(Error::BeforeData { as_of: date, first: clock::local_date(&project.timezone, first) });
         }
         let (catalogue, left_out) = usable(store, catalogue)?;
-        let before = before.filter(|before| before.about.store == store.hash() && before.about.as_of == date);
+        let views = Views::new(store, &catalogue)?;
+        let before = before.filter(|before| {
+            let about = &before.about;
+            about.store == store.hash() && about.as_of == date && about.consent == views.consent
+        });
         let kept = |tag: &Tag| {
             let before = before?;
             let place = before.about.tags.iter().position(|about| about.name == tag.name)?;
@@ -111,20 +118,13 @@ impl Profile {
             catalogue.tags().iter().filter(|tag| tag.over().is_some() && !columns.contains_key(&tag.name)).collect();
         let users = match before.filter(|_| over_events.is_empty()) {
             Some(before) => before.users.clone(),
-            None => {
-                let mut plan = Plan::new(store, clock.clone(), &over_events)?;
-                let found = pass::run(store, &mut plan)?;
-                let (users, places) = everybody(store, found.users)?;
-                for (tag, column) in over_events.iter().zip(found.columns) {
-                    columns.insert(tag.name.clone(), column.spread(&places, users.len()));
-                }
-                users
-            }
+            None => views.go_over_events(&clock, &over_events, &mut columns)?,
         };
         for tag in catalogue.tags() {
             if columns.contains_key(&tag.name) {
                 continue;
             }
+            let store = views.of(tag);
             let column = match &tag.body {
                 Body::Declared { column, number } => match derive::declared(store, column, *number, &users)? {
                     Some(column) => column,
@@ -156,6 +156,7 @@ impl Profile {
             project: project.name.clone(),
             as_of: date,
             store: store.hash(),
+            consent: views.consent.clone(),
             users: users.len(),
             tags: tags.iter().map(about_tag).collect(),
             left_out,
@@ -223,22 +224,74 @@ fn usable(store: &Store, catalogue: &Catalogue) -> Result<(Catalogue, BTreeMap<S
     Ok((catalogue, left_out))
 }
 
-/// All users: those with events and those of the users' table, sorted; and where among them those with events are.
-fn everybody(store: &Store, with_events: Vec<String>) -> Result<(Vec<String>, Vec<u32>)> {
-    let mut all = with_events.clone();
-    for batch in store.scan(Table::Users, &["user"])? {
-        let batch = batch?;
-        all.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+/// The store as each purpose of a tag sees it: without the people who do not allow it now, whatever day it is about.
+struct Views {
+    by_purpose: BTreeMap<String, Store>,
+    consent: String,
+}
+
+impl Views {
+    fn new(store: &Store, catalogue: &Catalogue) -> Result<Views> {
+        let now = Timestamp::now();
+        let (mut by_purpose, mut consent) = (BTreeMap::new(), String::new());
+        for tag in catalogue.tags() {
+            let view = || store.reader().for_purpose(&tag.purpose, now);
+            by_purpose.entry(tag.purpose.clone()).or_insert_with(view);
+        }
+        for (purpose, view) in &by_purpose {
+            let withheld = view.withheld_here()?;
+            if !withheld.is_empty() {
+                let mut withheld: Vec<&str> = withheld.iter().map(String::as_str).collect();
+                withheld.sort_unstable();
+                let text = format!("{consent}{purpose}\n{}", withheld.join("\n"));
+                consent = blake3::hash(text.as_bytes()).to_hex().to_string();
+            }
+        }
+        Ok(Views { by_purpose, consent })
     }
-    all.sort_unstable();
-    all.dedup();
-    let mut places = Vec::with_capacity(with_events.len());
-    let mut next = 0;
+
+    fn of(&self, tag: &Tag) -> &Store {
+        // Every purpose of a tag has its view.
+        &self.by_purpose[&tag.purpose]
+    }
+
+    /// Computes tags over events, and gives all users: those with events and those of the users' table, sorted.
+    fn go_over_events(
+        &self,
+        clock: &Clock,
+        tags: &[&Tag],
+        columns: &mut HashMap<String, Column>,
+    ) -> Result<Vec<String>> {
+        let (mut found, mut users) = (Vec::new(), Vec::new());
+        for (purpose, store) in &self.by_purpose {
+            let own: Vec<&Tag> = tags.iter().copied().filter(|tag| tag.purpose == *purpose).collect();
+            let mut plan = Plan::new(store, clock.clone(), &own)?;
+            let said = pass::run(store, &mut plan)?;
+            users.extend(said.users.iter().cloned());
+            for batch in store.scan(Table::Users, &["user"])? {
+                users.extend(batch?.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+            }
+            found.push((own, said));
+        }
+        users.sort_unstable();
+        users.dedup();
+        for (own, said) in found {
+            let places = places(&said.users, &users);
+            for (tag, column) in own.iter().zip(said.columns) {
+                columns.insert(tag.name.clone(), column.spread(&places, users.len()));
+            }
+        }
+        Ok(users)
+    }
+}
+
+/// Where the users of one sorted list are in another that has them all.
+fn places(some: &[String], all: &[String]) -> Vec<u32> {
+    let mut places = Vec::with_capacity(some.len());
     for (place, user) in all.iter().enumerate() {
-        if with_events.get(next) == Some(user) {
+        if some.get(places.len()) == Some(user) {
             places.push(place as u32);
-            next += 1;
         }
     }
-    Ok((all, places))
+    places
 }

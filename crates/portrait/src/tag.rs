@@ -220,7 +220,7 @@ impl Tag {
         let title = title(typed.take("title"))?;
         let meaning = optional_text(typed.take("meaning"))?.unwrap_or_default();
         let class = typed.take("class").map(|entry| class(&entry)).transpose()?.unwrap_or(Class::Internal);
-        let purpose = optional_text(typed.take("purpose"))?.unwrap_or_else(|| "profiling".to_owned());
+        let purpose = optional_text(typed.take("purpose"))?.unwrap_or_else(|| "profile".to_owned());
         let used_for = typed.take("used_for").map(|entry| entry.texts()).transpose()?.unwrap_or_default();
         let expires = typed.take("expires").map(|entry| days(&entry)).transpose()?.unwrap_or(90);
         let prior = typed.take("prior").map(|entry| at_least_zero(&entry)).transpose()?.unwrap_or(5.0);

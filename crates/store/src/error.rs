@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::expression::meant;
+
 /// An error of this crate; its message is one sentence, [`Error::hint`] is the advice that goes with it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -108,12 +110,16 @@ pub enum Error {
         /// The data file.
         file: PathBuf,
     },
-    /// A quarantine condition that is no SQL condition over this source.
-    #[error("condition `{expression}` of source `{name}` cannot be evaluated")]
-    Condition {
-        /// Name of the source.
-        name: String,
-        /// The condition as it was typed.
+    /// SQL in `lookalike.toml` that does not fit the source.
+    #[error("`{}` line {line}: `{expression}` in `{key}` cannot be evaluated", file.display())]
+    Expression {
+        /// The project file.
+        file: PathBuf,
+        /// Line of the expression, from 1.
+        line: usize,
+        /// Its dotted key.
+        key: String,
+        /// The SQL as it was typed.
         expression: String,
         /// What the SQL engine said.
         source: Box<datafusion::error::DataFusionError>,
@@ -178,6 +184,14 @@ pub enum Error {
         /// Newest format this version reads.
         known: u32,
     },
+    /// A list of those to be forgotten that cannot be read; without it nothing may be ingested.
+    #[error("`{}` is damaged: {what}", path.display())]
+    DamagedList {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
     /// A store that is not what its `store.json` says.
     #[error("`{}` is damaged: {what}", path.display())]
     Damaged {
@@ -207,9 +221,12 @@ impl Error {
             Error::ColumnType { wanted: "timestamp", .. } => {
                 Some("say what the number counts with `unit = \"s\"`, `\"ms\"` or `\"us\"` in `at`".to_owned())
             }
-            Error::Condition { .. } => {
-                Some("text that is not always a number is compared with one through `try_cast(x as double)`".to_owned())
-            }
+            Error::Expression { source, .. } => Some(match meant(source) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => {
+                    "text that is not always a number is compared with one through `try_cast(x as double)`".to_owned()
+                }
+            }),
             Error::ItemCondition { columns, .. } => Some(format!(
                 "the columns are {}; all but `price` are text, and compared with a number through `try_cast(x as double)`",
                 listed(columns)
@@ -218,6 +235,9 @@ impl Error {
                 Some("check the free disk space and the permissions".to_owned())
             }
             Error::Busy { .. } => Some("wait until it is done".to_owned()),
+            Error::DamagedList { .. } => Some(
+                "bring it back from a copy: without it people who asked to be forgotten would come back".to_owned(),
+            ),
             Error::NoStore { .. } => Some("run `lookalike ingest` first".to_owned()),
             Error::NewerFormat { .. } | Error::Damaged { .. } => Some(again.to_owned()),
             _ => None,

@@ -7,7 +7,8 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::project::{Format, Project, Source};
+use crate::project::Project;
+use crate::source::{Format, Source};
 
 /// One file of one source.
 pub(crate) struct Input {

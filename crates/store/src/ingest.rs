@@ -5,18 +5,22 @@ use std::path::{Path, PathBuf};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{SchemaRef, UInt32Type, UInt64Type};
 
-use crate::clean::{Cleaner, sentence};
+use crate::clean::{Cleaner, FORGOTTEN, sentence};
 use crate::error::{Error, Result, listed};
 use crate::files::{self, Input};
+use crate::identity::People;
 use crate::manifest::{self, Manifest, TableEntry};
-use crate::project::{Project, Source};
+use crate::people;
+use crate::project::Project;
 use crate::quarantine::{self, Quarantine};
 use crate::read::{RawBatch, Reader, raw_json};
 use crate::repeats::{self, Keys};
-use crate::report::{Report, SourceReport};
+use crate::report::{Report, ReturnsReport, SourceReport};
+use crate::returns::{self, Taken};
 use crate::schema::Table;
 use crate::sort::Sorter;
-use crate::stage::{FILE, FIXED, LINE, ROW, Stage, TableWriter};
+use crate::source::{Missing, Source};
+use crate::stage::{FILE, FIXED, LINE, PLACE, ROW, Stage, TableWriter};
 use crate::swap;
 
 /// How far an ingest has come.
@@ -50,7 +54,8 @@ pub fn ingest(project: &Project, progress: &mut dyn FnMut(Progress<'_>)) -> Resu
     }
     let inputs = files::inputs(project)?;
     let builder = swap::Builder::new(&project.root)?;
-    let mut run = Run::new(project, &inputs, builder.path())?;
+    let people = people::find(project, &inputs)?;
+    let mut run = Run::new(project, &inputs, &people, builder.path())?;
     run.read(progress)?;
     let manifest = run.write(progress)?;
     manifest.write(builder.path())?;
@@ -62,7 +67,7 @@ pub fn ingest(project: &Project, progress: &mut dyn FnMut(Progress<'_>)) -> Resu
 fn attributes(project: &Project, table: Table) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for source in project.sources.iter().filter(|source| source.table == table) {
-        for name in source.map.keys() {
+        for name in source.map.keys().chain(source.set.keys()) {
             if !names.contains(name) && !table.canonical().iter().any(|(column, ..)| column == name) {
                 names.push(name.clone());
             }
@@ -81,10 +86,14 @@ struct Gathered {
     keys: Keys,
 }
 
+/// What is kept of a line of which nothing may be kept.
+const SILENT: &str = "{}";
+
 /// One run from the first line read to the last table written.
 struct Run<'a> {
     project: &'a Project,
     inputs: &'a [Input],
+    people: &'a People,
     /// The store in the making.
     folder: &'a Path,
     /// What only this run needs.
@@ -97,7 +106,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(project: &'a Project, inputs: &'a [Input], folder: &'a Path) -> Result<Self> {
+    fn new(project: &'a Project, inputs: &'a [Input], people: &'a People, folder: &'a Path) -> Result<Self> {
         let work = folder.join("work");
         std::fs::create_dir(&work).map_err(Error::write(&work))?;
         let gather = |table: Table| -> Result<Gathered> {
@@ -110,7 +119,7 @@ impl<'a> Run<'a> {
         let tables = Table::ALL.into_iter().map(gather).collect::<Result<_>>()?;
         let quarantine = Quarantine::create(folder.join(quarantine::FILE))?;
         let reports = vec![SourceReport::default(); project.sources.len()];
-        Ok(Run { project, inputs, folder, work, tables, reports, quarantine, rows: 0 })
+        Ok(Run { project, inputs, people, folder, work, tables, reports, quarantine, rows: 0 })
     }
 
     fn read(&mut self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
@@ -147,16 +156,23 @@ impl<'a> Run<'a> {
         for line in &raw.broken {
             report.refuse(&line.rule);
             let reason = sentence(&line.rule, &line.detail);
-            self.quarantine.push(&source.name, &input.shown, line.line, &reason, &line.raw)?;
+            // Nobody can tell whose line it is.
+            let raw = if self.project.forgotten.is_empty() { &line.raw } else { SILENT };
+            self.quarantine.push(&source.name, &input.shown, line.line, &reason, raw)?;
         }
-        let (rows, verdicts) = cleaner.clean(&input.path, raw)?;
+        let (rows, mut verdicts) = cleaner.clean(&input.path, raw)?;
+        let rows = people::settle(self.project, self.people, source, rows, &raw.columns, &mut verdicts)?;
+        if let Some(consent) = self.project.consent.as_ref().filter(|_| source.table == Table::Events) {
+            consent.judge(&rows, &mut verdicts);
+        }
         let mut keep = Vec::with_capacity(raw.lines.len());
         let mut fixed = Vec::with_capacity(raw.lines.len());
         for (row, line) in raw.lines.iter().enumerate() {
             keep.push(verdicts.bad(row).is_none());
             if let Some((rule, detail)) = verdicts.bad(row) {
                 report.refuse(rule);
-                let record = raw_json(&raw.columns, row);
+                let silent = verdicts.is_silent(row);
+                let record = if silent { SILENT.to_owned() } else { raw_json(&raw.columns, row) };
                 self.quarantine.push(&source.name, &input.shown, *line, &sentence(rule, detail), &record)?;
             } else {
                 report.accept(verdicts.fixed(row));
@@ -165,7 +181,13 @@ impl<'a> Run<'a> {
         }
         let (first, file) = (self.rows, number as u32);
         self.rows += fixed.len() as u64;
-        let keys = if source.key.is_empty() { Vec::new() } else { repeats::keys(source, &input.path, raw)? };
+        for name in source.missing.iter().filter(|(_, rule)| **rule == Missing::Keep).map(|(name, _)| name) {
+            let Some(column) = rows.column_by_name(name) else { continue };
+            let gaps = keep.iter().enumerate().filter(|(row, keep)| **keep && column.is_null(*row)).count();
+            *report.gaps.entry(name.clone()).or_default() += gaps as u64;
+        }
+        let keyed = !source.key.is_empty() || source.table.id().is_some();
+        let keys = if keyed { repeats::keys(source, &input.path, raw, &rows)? } else { Vec::new() };
         let table = self.table(source.table);
         if !keys.is_empty() {
             let kept = |row: &usize| keep[*row];
@@ -180,7 +202,8 @@ impl<'a> Run<'a> {
     fn check(&self) -> Result<()> {
         for (source, report) in self.project.sources.iter().zip(&self.reports) {
             debug_assert_eq!(report.lines, report.kept + report.fixed + report.quarantined);
-            if report.kept + report.fixed == 0 {
+            // Where somebody asked to be forgotten, it may have been all about them.
+            if report.kept + report.fixed == 0 && !report.reasons.contains_key(FORGOTTEN) {
                 return Err(Error::AllQuarantined {
                     name: source.name.clone(),
                     lines: report.lines,
@@ -201,6 +224,9 @@ impl<'a> Run<'a> {
             report.tables.insert(table.name().to_owned(), rows);
         }
         drop(sorter);
+        report.identity = self.project.identity.as_ref().map(|_| self.people.report);
+        let ids = self.project.identity.as_ref().map(|_| people::write(self.people, self.folder)).transpose()?;
+        report.consent = self.project.consent.as_ref().map(|consent| consent.report(self.folder)).transpose()?;
         let quarantined = self.quarantine.finish()?;
         for (source, counts) in self.project.sources.iter().zip(self.reports) {
             debug_assert_eq!(counts.lines, counts.kept + counts.fixed + counts.quarantined);
@@ -209,7 +235,8 @@ impl<'a> Run<'a> {
         std::fs::remove_dir_all(&self.work).map_err(Error::write(&self.work))?;
         let mut tables = std::collections::BTreeMap::new();
         let written = Table::ALL.map(|table| (table.file_name(), report.tables[table.name()]));
-        for (name, rows) in written.into_iter().chain([(quarantine::FILE.to_owned(), quarantined)]) {
+        let ids = ids.map(|ids| (people::FILE.to_owned(), ids));
+        for (name, rows) in written.into_iter().chain([(quarantine::FILE.to_owned(), quarantined)]).chain(ids) {
             let path = self.folder.join(&name);
             let bytes = path.metadata().map_err(Error::read(&path))?.len();
             tables.insert(name, TableEntry { rows, bytes, blake3: files::hash_file(&path)? });
@@ -217,6 +244,7 @@ impl<'a> Run<'a> {
         Ok(Manifest {
             format: manifest::FORMAT,
             declared: self.project.ingest_hash(),
+            forgotten: self.project.forgotten_hash(),
             files: self.inputs.iter().map(|input| input.print.clone()).collect(),
             report,
             tables,
@@ -234,7 +262,12 @@ impl<'a> Run<'a> {
         let mut stage = stage.finish()?;
         if let Some(repeats) = repeats::find(sorter, table, &keys.finish()?)? {
             stage =
-                repeats::remove(sorter, table, &stage, &repeats, |batch, row, place| self.withdraw(batch, row, place))?;
+                repeats::remove(sorter, table, &stage, &repeats, |batch, row, place| self.repeats(batch, row, place))?;
+        }
+        if table == Table::Events && self.project.sources.iter().any(|source| source.returns.is_some()) {
+            let (edits, reports) = returns::find(sorter, &stage, &self.project.sources)?;
+            stage = returns::apply(sorter, &stage, &edits, |taken| self.taken_back(&taken))?;
+            self.tell_returns(&reports);
         }
         let path = self.folder.join(table.file_name());
         let mut writer = TableWriter::lasting(path.clone(), schema.clone())?;
@@ -251,19 +284,69 @@ impl<'a> Run<'a> {
     }
 
     /// Sends a staged row to quarantine because an earlier line has its key.
-    fn withdraw(&mut self, batch: &RecordBatch, row: usize, (kept_file, kept_line): repeats::Place) -> Result<()> {
-        let own = batch.num_columns() - 4;
-        let [file, line, fixed] = [FILE, LINE, FIXED].map(|name| batch.column_by_name(name));
-        let (Some(file), Some(line), Some(fixed)) = (file, line, fixed) else { return Ok(()) };
-        let input = &self.inputs[file.as_primitive::<UInt32Type>().value(row) as usize];
-        let source = &self.project.sources[input.source];
-        let fixed = fixed.as_string::<i32>();
-        let rule = format!("repeats the key {}", listed(&source.key));
-        self.reports[input.source].withdraw(fixed.is_valid(row).then(|| fixed.value(row)), &rule);
+    fn repeats(&mut self, batch: &RecordBatch, row: usize, (kept_file, kept_line): repeats::Place) -> Result<()> {
+        let Some(staged) = Staged::of(batch, row) else { return Ok(()) };
+        let source = &self.project.sources[self.inputs[staged.file].source];
+        let id = source.table.id().map(|id| vec![source.origin(id)]);
+        let rule = format!("repeats the key {}", listed(id.as_ref().unwrap_or(&source.key)));
         let kept = format!("`{}` line {kept_line} stays", self.inputs[kept_file as usize].shown);
-        let line = line.as_primitive::<UInt64Type>().value(row);
-        let columns: Vec<usize> = (0..own).collect();
-        let record = batch.project(&columns).map(|record| raw_json(&record, row)).unwrap_or_default();
-        self.quarantine.push(&source.name, &input.shown, line, &sentence(&rule, &kept), &record)
+        self.withdraw(&staged, &rule, &kept)
+    }
+
+    /// Sends a staged row to quarantine, or counts its repair, because a return took it back.
+    fn taken_back(&mut self, taken: &Taken<'_>) -> Result<()> {
+        let Some(staged) = Staged::of(taken.batch, taken.row) else { return Ok(()) };
+        if !taken.whole {
+            self.reports[self.inputs[staged.file].source].repair(staged.fixed, returns::REDUCED);
+            return Ok(());
+        }
+        let by = format!("`{}` line {}", self.inputs[taken.by.0 as usize].shown, taken.by.1);
+        self.withdraw(&staged, "taken back by a return", &by)
+    }
+
+    fn tell_returns(&mut self, reports: &[ReturnsReport]) {
+        let declared = self.project.sources.iter().map(|source| source.returns.is_some());
+        for ((report, counts), _) in
+            self.reports.iter_mut().zip(reports).zip(declared).filter(|(_, declared)| *declared)
+        {
+            report.returns = Some(*counts);
+        }
+    }
+
+    /// Sends a staged row to quarantine.
+    fn withdraw(&mut self, staged: &Staged<'_>, rule: &str, detail: &str) -> Result<()> {
+        let input = &self.inputs[staged.file];
+        self.reports[input.source].withdraw(staged.fixed, rule);
+        let name = &self.project.sources[input.source].name;
+        self.quarantine.push(name, &input.shown, staged.line, &sentence(rule, detail), &staged.record())
+    }
+}
+
+/// A row on its way into the store, and where it came from.
+struct Staged<'a> {
+    batch: &'a RecordBatch,
+    row: usize,
+    file: usize,
+    line: u64,
+    fixed: Option<&'a str>,
+}
+
+impl<'a> Staged<'a> {
+    fn of(batch: &'a RecordBatch, row: usize) -> Option<Self> {
+        let [file, line, fixed] = [FILE, LINE, FIXED].map(|name| batch.column_by_name(name));
+        let fixed = fixed?.as_string::<i32>();
+        Some(Staged {
+            batch,
+            row,
+            file: file?.as_primitive::<UInt32Type>().value(row) as usize,
+            line: line?.as_primitive::<UInt64Type>().value(row),
+            fixed: fixed.is_valid(row).then(|| fixed.value(row)),
+        })
+    }
+
+    /// What it says, without the place.
+    fn record(&self) -> String {
+        let columns: Vec<usize> = (0..self.batch.num_columns() - PLACE).collect();
+        self.batch.project(&columns).map(|record| raw_json(&record, self.row)).unwrap_or_default()
     }
 }

@@ -8,8 +8,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::error::Result;
-use crate::project::{Kind, Source};
 use crate::settings::Entry;
+use crate::source::Source;
 
 /// What training counts as a signal, and how its success is judged.
 #[derive(Debug, Clone)]
@@ -65,19 +65,17 @@ impl Interactions {
 }
 
 fn weights(entry: &Entry<'_>, sources: &[Source]) -> Result<BTreeMap<String, f64>> {
-    let kinds: Vec<_> = sources.iter().filter_map(|source| source.kind.as_ref()).collect();
-    let literal: Vec<&String> =
-        kinds.iter().filter_map(|kind| if let Kind::Literal(name) = kind { Some(name) } else { None }).collect();
-    // Kinds that are read from a column are known only after the sources have been read.
-    let all_known = !kinds.is_empty() && literal.len() == kinds.len();
+    // Kinds that are read from a column or computed are known only after the sources have been read.
+    let known: Option<Vec<Vec<&str>>> = sources.iter().map(Source::kinds).collect();
+    let known = known.map(|kinds| kinds.concat()).filter(|kinds| !kinds.is_empty());
     let mut weights = BTreeMap::new();
     for (name, entry) in entry.section()?.rest() {
         let weight = entry.number()?;
         if !weight.is_finite() || weight < 0.0 {
             return Err(entry.error(format_args!("is {weight}, not a finite weight from 0")));
         }
-        if all_known && !literal.contains(&&name) {
-            return Err(entry.unknown("kind", &name, &literal));
+        if let Some(known) = known.as_ref().filter(|known| !known.contains(&name.as_str())) {
+            return Err(entry.unknown("kind", &name, known));
         }
         weights.insert(name, weight);
     }

@@ -13,7 +13,7 @@ use crate::report::Report;
 /// Name of the file in the store.
 pub(crate) const FILE: &str = "store.json";
 /// The format that this version writes, and the newest it reads.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +22,9 @@ pub(crate) struct Manifest {
     pub(crate) format: u32,
     /// Hash of the sources as the project file declared them.
     pub(crate) declared: String,
+    /// Hash of the list of those who asked to be forgotten, if anybody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) forgotten: Option<String>,
     /// Every file that was read.
     pub(crate) files: Vec<Fingerprint>,
     /// What was done.

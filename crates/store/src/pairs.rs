@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 
 use crate::clean::{Raw, Verdicts, id, number, sentence, time};
 use crate::error::{Error, Result};
-use crate::project::{At, Format};
 use crate::read::{RawBatch, Reader};
+use crate::source::{At, Format};
 
 /// A batch of pairs; all arrays are equally long.
 #[derive(Debug, Clone)]

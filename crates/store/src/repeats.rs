@@ -13,14 +13,14 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::clean::{Raw, text};
 use crate::error::{Error, Result};
-use crate::project::Source;
 use crate::read::RawBatch;
 use crate::schema::Table;
 use crate::sort::Sorter;
+use crate::source::Source;
 use crate::stage::{FILE, LINE, ROW, TableWriter};
 
-const HIGH: &str = "high";
-const LOW: &str = "low";
+pub(crate) const HIGH: &str = "high";
+pub(crate) const LOW: &str = "low";
 
 /// The hashed keys of one table's rows and where each row came from.
 pub(crate) struct Keys {
@@ -67,29 +67,40 @@ fn internal(error: arrow::error::ArrowError) -> Error {
     Error::Read { path: PathBuf::from("keys"), source: std::io::Error::other(error) }
 }
 
-/// The hashed key of every line; ids of users and items are shared by all sources of their table.
-pub(crate) fn keys(source: &Source, file: &Path, raw: &RawBatch) -> Result<Vec<Key>> {
+/// The hashed key of every line. Ids of users and items are compared as they go into the store, over all sources of
+/// their table; other keys are columns of one source, as they stand in its files.
+pub(crate) fn keys(source: &Source, file: &Path, raw: &RawBatch, rows: &RecordBatch) -> Result<Vec<Key>> {
+    let id = source.table.id().and_then(|id| rows.column_by_name(id));
     let mut columns = Vec::with_capacity(source.key.len());
-    for name in &source.key {
-        if let Some(array) = raw.columns.column_by_name(name) {
-            columns.push(text(&Raw { file, name, array })?);
+    match id {
+        Some(ids) => columns.push(ids.as_string::<i32>().clone()),
+        None => {
+            for name in &source.key {
+                if let Some(array) = raw.columns.column_by_name(name) {
+                    columns.push(text(&Raw { file, name, array })?);
+                }
+            }
         }
     }
-    let mut domain = blake3::Hasher::new();
-    domain.update(if source.table.id().is_some() { b"" } else { source.name.as_bytes() });
+    let domain = if id.is_some() { "" } else { &source.name };
     let key = |row: usize| {
-        let mut hasher = domain.clone();
-        for column in &columns {
-            let part = column.is_valid(row).then(|| column.value(row).trim()).filter(|part| !part.is_empty())?;
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
-        let hash = hasher.finalize();
-        let half =
-            |from: usize| hash.as_bytes()[from..from + 8].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        Some([half(0), half(8)])
+        halves(domain, columns.iter().map(|column| column.is_valid(row).then(|| column.value(row).trim())))
     };
     Ok((0..raw.lines.len()).map(key).collect())
+}
+
+/// The hashed key of these parts; `None` if one of them is empty.
+pub(crate) fn halves<S: AsRef<str>>(domain: &str, parts: impl Iterator<Item = Option<S>>) -> Key {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(domain.as_bytes());
+    for part in parts {
+        let part = part.filter(|part| !part.as_ref().is_empty())?;
+        hasher.update(&(part.as_ref().len() as u64).to_le_bytes());
+        hasher.update(part.as_ref().as_bytes());
+    }
+    let hash = hasher.finalize();
+    let half = |from: usize| hash.as_bytes()[from..from + 8].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    Some([half(0), half(8)])
 }
 
 /// Where a line came from: number of the file and line in it.

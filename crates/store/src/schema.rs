@@ -118,6 +118,26 @@ impl Table {
         }
     }
 
+    /// What a canonical column holds; `None` if the table has no such column.
+    pub(crate) fn role(self, name: &str) -> Option<Role> {
+        self.canonical().iter().find(|(column, ..)| *column == name).map(|(_, role, _)| *role)
+    }
+
+    /// The canonical columns but for these.
+    pub(crate) fn names_without(self, without: &[&str]) -> Vec<&'static str> {
+        self.canonical().iter().map(|(name, ..)| *name).filter(|name| !without.contains(name)).collect()
+    }
+
+    /// The columns that name people. A source of edges may say that only one end is a person, or none.
+    pub(crate) fn people(self) -> Vec<String> {
+        let names: &[&str] = match self {
+            Table::Users | Table::Events => &["user"],
+            Table::Edges => &["from", "to"],
+            Table::Items => &[],
+        };
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     /// Whether a source may add columns of its own.
     pub(crate) fn takes_attributes(self) -> bool {
         self.id().is_some()

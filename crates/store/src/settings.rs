@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, Result, listed, nearest};
+use crate::expression::Expression;
 
 /// The text of a TOML file and where it stands.
 pub struct Document {
@@ -200,12 +201,43 @@ impl<'a> Entry<'a> {
 
     /// One text or a list of texts.
     pub fn texts(&self) -> Result<Vec<String>> {
-        let DeValue::Array(array) = self.value else { return Ok(vec![self.text()?]) };
-        let texts: Vec<String> = array
-            .iter()
-            .map(|value| Entry { offset: value.span().start, value: value.get_ref(), ..self.clone() }.text())
-            .collect::<Result<_>>()?;
+        let texts: Vec<String> = self.entries()?.iter().map(Entry::text).collect::<Result<_>>()?;
         if texts.is_empty() { Err(self.error("is an empty list")) } else { Ok(texts) }
+    }
+
+    /// The parts of a list; a single text is a list of one.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry<'a>>> {
+        let array = match self.value {
+            DeValue::Array(array) => array,
+            DeValue::String(_) => return Ok(vec![self.clone()]),
+            _ => return Err(self.wrong("a text or a list of texts")),
+        };
+        let part = |value: &'a Spanned<DeValue<'a>>| Entry {
+            offset: value.span().start,
+            value: value.get_ref(),
+            ..self.clone()
+        };
+        Ok(array.iter().map(part).collect())
+    }
+
+    /// A text that may be empty.
+    pub(crate) fn any_text(&self) -> Result<String> {
+        match self.value {
+            DeValue::String(text) => Ok(text.clone().into_owned()),
+            _ => Err(self.wrong("a text")),
+        }
+    }
+
+    /// SQL, with its place.
+    pub(crate) fn expression(&self) -> Result<Expression> {
+        let (file, line) = (self.document.path.clone(), self.line());
+        Ok(Expression { text: self.text()?, file, line, key: self.key.clone() })
+    }
+
+    /// A number that is neither infinite nor none.
+    pub(crate) fn finite(&self) -> Result<f64> {
+        let number = self.number()?;
+        if number.is_finite() { Ok(number) } else { Err(self.error(format_args!("is {number}, not a finite number"))) }
     }
 
     /// Whether it is one text.

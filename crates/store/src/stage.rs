@@ -23,6 +23,9 @@ pub(crate) const LINE: &str = "#line";
 /// How the row was repaired, if it was.
 pub(crate) const FIXED: &str = "#fixed";
 
+/// How many columns say where a row came from.
+pub(crate) const PLACE: usize = 4;
+
 /// Rows per row group of any file written here; a writer holds no more than one group in memory.
 const GROUP_ROWS: usize = 1 << 17;
 
@@ -117,7 +120,7 @@ impl Stage {
         let lines: Vec<u64> =
             lines.iter().zip(keep.values()).filter(|(_, keep)| *keep).map(|(line, _)| *line).collect();
         let rows = lines.len();
-        let place: [ArrayRef; 4] = [
+        let place: [ArrayRef; PLACE] = [
             Arc::new(UInt64Array::from_iter_values(first..first + rows as u64)),
             Arc::new(UInt32Array::from(vec![file; rows])),
             Arc::new(UInt64Array::from(lines)),

@@ -1,24 +1,28 @@
 //! The cleaned history of a project, opened for reading: everything is checked before it is used.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Schema};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use jiff::Timestamp;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::statistics::Statistics;
 
-use crate::clean::compile;
+use crate::consent::Consent;
 use crate::error::{Error, Result};
+use crate::expression::{Engine, evaluate};
 use crate::files::{self, modified};
 use crate::manifest::{Manifest, TableEntry};
 use crate::project::Project;
 use crate::report::Report;
 use crate::schema::Table;
-use crate::{quarantine, swap};
+use crate::{people, quarantine, swap};
 
 /// Rows of a table, batch by batch.
 pub type Rows = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
@@ -30,12 +34,20 @@ pub struct Store {
     manifest: Manifest,
     /// Files whose hash was found right, with the time of their last change when it was.
     verified: Mutex<Vec<(String, u64)>>,
+    consent: Option<Consent>,
+    /// What the data are read for, and on which day.
+    purpose: (Option<String>, Timestamp),
+    /// Whose data may not be used for it, once that is known.
+    withheld: Mutex<Option<Arc<HashSet<String>>>>,
+    /// Source of edges → which ends are people.
+    ends: BTreeMap<String, Vec<String>>,
 }
 
 impl Store {
     /// Opens the store of `project`, putting back the old one if a run died while it replaced it.
     ///
-    /// Format, lengths, schemas and row counts are checked here; the hash of a table when it is first read.
+    /// Format, lengths, schemas and row counts are checked here; the hash of a table when it is first read. Where the
+    /// project asks people, only those are read who allow every purpose; [`Store::for_purpose`] asks for one.
     pub fn open(project: &Project) -> Result<Store> {
         swap::recover(&project.root)?;
         let folder = swap::folder(&project.root);
@@ -43,12 +55,66 @@ impl Store {
             return Err(Error::NoStore { dir: project.root.clone() });
         }
         let manifest = Manifest::read(&folder)?;
-        let store = Store { folder, manifest, verified: Mutex::default() };
+        let edges = project.sources.iter().filter(|source| source.table == Table::Edges);
+        let store = Store {
+            folder,
+            manifest,
+            verified: Mutex::default(),
+            consent: project.consent.clone(),
+            purpose: (None, Timestamp::now()),
+            withheld: Mutex::default(),
+            ends: edges.map(|source| (source.name.clone(), source.people.clone())).collect(),
+        };
         for table in Table::ALL {
             store.check_file(&table.file_name(), |schema| fits(table, schema))?;
         }
         store.check_file(quarantine::FILE, |schema| *schema == *quarantine::schema())?;
+        if store.manifest.tables.contains_key(people::FILE) {
+            store.check_file(people::FILE, |schema| *schema == *people::schema())?;
+        }
         Ok(store)
+    }
+
+    /// Another reader of the same store.
+    pub fn reader(&self) -> Store {
+        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Store {
+            folder: self.folder.clone(),
+            manifest: self.manifest.clone(),
+            verified: Mutex::new(verified),
+            consent: self.consent.clone(),
+            purpose: self.purpose.clone(),
+            withheld: Mutex::new(withheld),
+            ends: self.ends.clone(),
+        }
+    }
+
+    /// The same store, read for one purpose on the day `as_of`. A purpose that the project does not name is held to
+    /// all that it names.
+    pub fn for_purpose(self, purpose: &str, as_of: Timestamp) -> Store {
+        Store { purpose: (Some(purpose.to_owned()), as_of), withheld: Mutex::default(), ..self }
+    }
+
+    /// The users whose data may not be used for `purpose` on the day `as_of`; nobody where the project asks nobody.
+    pub fn withheld(&self, purpose: &str, as_of: Timestamp) -> Result<HashSet<String>> {
+        let Some(consent) = &self.consent else { return Ok(HashSet::new()) };
+        for table in [Table::Users, Table::Events] {
+            self.verify(&table.file_name())?;
+        }
+        consent.withheld(&self.folder, purpose, as_of)
+    }
+
+    /// The users whose data this store does not give, for the purpose that it is read for.
+    pub fn withheld_here(&self) -> Result<Arc<HashSet<String>>> {
+        let mut known = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*known {
+            return Ok(known.clone());
+        }
+        // No purpose has no name, so that it is held to all there are.
+        let found = Arc::new(self.withheld(self.purpose.0.as_deref().unwrap_or_default(), self.purpose.1)?);
+        *known = Some(found.clone());
+        Ok(found)
     }
 
     /// Why the store no longer is what its sources would give, or `None` if it is.
@@ -58,6 +124,9 @@ impl Store {
     pub fn is_stale(&self, project: &Project) -> Result<Option<String>> {
         if self.manifest.declared != project.ingest_hash() {
             return Ok(Some("the sources in `lookalike.toml` were changed".to_owned()));
+        }
+        if self.manifest.forgotten != project.forgotten_hash() {
+            return Ok(Some("somebody asked to be forgotten".to_owned()));
         }
         let mut known = self.manifest.files.iter().peekable();
         for source in &project.sources {
@@ -83,7 +152,7 @@ impl Store {
         &self.manifest.report
     }
 
-    /// A hash of the contents of the four tables, in hexadecimal.
+    /// A hash of the contents of the four tables, in hexadecimal, whoever may be read.
     pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for table in Table::ALL {
@@ -101,16 +170,55 @@ impl Store {
 
     /// Names of the columns of a table, attributes after the canonical ones.
     pub fn columns(&self, table: Table) -> Result<Vec<String>> {
-        let path = self.path(&table.file_name());
+        self.columns_of(&table.file_name())
+    }
+
+    /// The columns of a table with their types.
+    pub fn schema(&self, table: Table) -> Result<SchemaRef> {
+        Ok(open_parquet(&self.path(&table.file_name()))?.schema().clone())
+    }
+
+    /// Which ends of the edges of a source are people; `None` if there is no such source any more.
+    pub(crate) fn people_of(&self, source: &str) -> Option<&[String]> {
+        self.ends.get(source).map(Vec::as_slice)
+    }
+
+    pub(crate) fn columns_of(&self, name: &str) -> Result<Vec<String>> {
+        let path = self.path(name);
         let schema = open_parquet(&path)?.schema().clone();
         Ok(schema.fields().iter().map(|field| field.name().clone()).collect())
     }
 
     /// The rows of a table in its order, `columns` in the order in which they are named here.
     ///
-    /// Columns are `Utf8`, `Float64`, `Timestamp(µs, UTC)` or `List<Utf8>`.
+    /// Columns are `Utf8`, `Float64`, `Timestamp(µs, UTC)` or `List<Utf8>`. Nothing is given of people who do not allow
+    /// the purpose that the store is read for.
     pub fn scan(&self, table: Table, columns: &[&str]) -> Result<Rows> {
-        self.scan_file(&table.file_name(), columns, None)
+        self.scan_allowed(table, columns, None)
+    }
+
+    /// The one place that sees to it that nothing is given of people who do not allow the purpose.
+    fn scan_allowed(&self, table: Table, columns: &[&str], groups: Option<Range<usize>>) -> Result<Rows> {
+        let withheld = self.withheld_here()?;
+        let mut people = if withheld.is_empty() { Vec::new() } else { table.people() };
+        let asked = columns.len();
+        if table == Table::Edges && !people.is_empty() {
+            people.push("source".to_owned());
+        }
+        let all: Vec<&str> = columns.iter().copied().chain(people.iter().map(String::as_str)).collect();
+        let ends = self.ends.clone();
+        let batches = self.scan_file(&table.file_name(), &all, groups)?;
+        let path = self.path(&table.file_name());
+        Ok(Box::new(batches.map(move |batch| {
+            let batch = batch?;
+            if people.is_empty() {
+                return Ok(batch);
+            }
+            let own: Vec<usize> = (0..asked).collect();
+            let keep = BooleanArray::from(allowed(&batch, asked, &people, &withheld, &ends));
+            let kept = batch.project(&own).and_then(|batch| filter_record_batch(&batch, &keep));
+            kept.map_err(|error| Error::parquet(&path)(error.into()))
+        })))
     }
 
     /// Ids of the items for which a condition in SQL over the columns of their table is true. The category is the text
@@ -128,9 +236,12 @@ impl Store {
             let batch = with_paths_as_text(batch?);
             let test = match &mut compiled {
                 Some(test) => test,
-                None => compiled.insert(compile(condition, &batch.schema()).map_err(failed)?),
+                None => {
+                    let engine = Engine::new(&batch.schema()).map_err(failed)?;
+                    compiled.insert(engine.condition(condition).map_err(failed)?)
+                }
             };
-            let hits = test.evaluate(&batch).and_then(|value| value.into_array(batch.num_rows())).map_err(failed)?;
+            let hits = evaluate(test, &batch).map_err(failed)?;
             let (hits, items) = (hits.as_boolean(), batch.column_by_name("item").map(|items| items.as_string::<i32>()));
             for row in (0..hits.len()).filter(|&row| hits.is_valid(row) && hits.value(row)) {
                 ids.extend(items.map(|items| items.value(row).to_owned()));
@@ -151,7 +262,7 @@ impl Store {
 
     /// As [`Store::scan`], of these row groups alone.
     pub fn scan_groups(&self, table: Table, columns: &[&str], groups: Range<usize>) -> Result<Rows> {
-        self.scan_file(&table.file_name(), columns, Some(groups))
+        self.scan_allowed(table, columns, Some(groups))
     }
 
     /// The last user of each row group of the events.
@@ -176,7 +287,7 @@ impl Store {
 
     fn last_user(&self, group: usize) -> Result<String> {
         let mut last = String::new();
-        for batch in self.scan_groups(Table::Events, &["user"], group..group + 1)? {
+        for batch in self.scan_file(&Table::Events.file_name(), &["user"], Some(group..group + 1))? {
             let batch = batch?;
             let users = batch.column(0).as_string::<i32>();
             if let Some(row) = users.len().checked_sub(1) {
@@ -186,44 +297,32 @@ impl Store {
         Ok(last)
     }
 
-    /// The file of a table, after a look whether its bytes are those that were written.
-    pub fn file(&self, table: Table) -> Result<PathBuf> {
-        self.verify(&table.file_name())?;
-        Ok(self.path(&table.file_name()))
-    }
-
-    fn scan_file(&self, name: &str, columns: &[&str], groups: Option<Range<usize>>) -> Result<Rows> {
+    pub(crate) fn scan_file(&self, name: &str, columns: &[&str], groups: Option<Range<usize>>) -> Result<Rows> {
         self.verify(name)?;
-        let path = self.path(name);
-        let mut builder = open_parquet(&path)?;
-        let mut batch_rows = 1 << 16;
-        if let Some(groups) = groups {
-            let count = builder.metadata().num_row_groups();
-            builder = builder.with_row_groups(groups.filter(|group| *group < count).collect());
-            // Who reads groups one by one may want no more than the beginning of one.
-            batch_rows = 1 << 13;
-        }
-        let schema = builder.schema().clone();
-        let mut indices = Vec::with_capacity(columns.len());
-        for column in columns {
-            let found = schema.fields().iter().map(|field| field.name().clone()).collect();
-            let missing = |_| Error::MissingColumn { file: path.clone(), column: (*column).to_owned(), found };
-            indices.push(schema.index_of(column).map_err(missing)?);
-        }
-        let mask = ProjectionMask::roots(builder.parquet_schema(), indices.iter().copied());
-        let reader =
-            builder.with_projection(mask).with_batch_size(batch_rows).build().map_err(Error::parquet(&path))?;
-        // The reader gives columns in the order of the file; this brings them into the order asked for.
-        let mut sorted = indices.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        let order: Vec<usize> = indices.iter().filter_map(|index| sorted.binary_search(index).ok()).collect();
-        Ok(Box::new(reader.map(move |batch| {
-            batch.and_then(|batch| batch.project(&order)).map_err(|error| Error::parquet(&path)(error.into()))
-        })))
+        self::columns(&self.path(name), columns, groups)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// The person that an id stands for, and all ids of that person, the person's own first.
+    pub fn ids_of(&self, id: &str) -> Result<Vec<String>> {
+        if !self.manifest.tables.contains_key(people::FILE) {
+            return Ok(vec![id.to_owned()]);
+        }
+        let (mut person, mut pairs) = (id.to_owned(), Vec::new());
+        for batch in self.scan_file(people::FILE, &["id", "person"], None)? {
+            let batch = batch?;
+            let [ids, people] = [0, 1].map(|column| batch.column(column).as_string::<i32>());
+            for (other, own) in ids.iter().zip(people).filter_map(|(id, person)| Some((id?, person?))) {
+                if other == id {
+                    person = own.to_owned();
+                }
+                pairs.push((other.to_owned(), own.to_owned()));
+            }
+        }
+        let others = pairs.into_iter().filter(|(_, own)| *own == person).map(|(other, _)| other);
+        Ok([person.clone()].into_iter().chain(others).collect())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -267,6 +366,65 @@ impl Store {
         verified.push(mark);
         Ok(())
     }
+}
+
+/// The rows of a Parquet file, `columns` in the order in which they are named here.
+pub(crate) fn columns(path: &Path, columns: &[&str], groups: Option<Range<usize>>) -> Result<Rows> {
+    let path = path.to_owned();
+    let mut builder = open_parquet(&path)?;
+    let mut batch_rows = 1 << 16;
+    if let Some(groups) = groups {
+        let count = builder.metadata().num_row_groups();
+        builder = builder.with_row_groups(groups.filter(|group| *group < count).collect());
+        // Who reads groups one by one may want no more than the beginning of one.
+        batch_rows = 1 << 13;
+    }
+    let schema = builder.schema().clone();
+    let mut indices = Vec::with_capacity(columns.len());
+    for column in columns {
+        let found = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let missing = |_| Error::MissingColumn { file: path.clone(), column: (*column).to_owned(), found };
+        indices.push(schema.index_of(column).map_err(missing)?);
+    }
+    let mask = ProjectionMask::roots(builder.parquet_schema(), indices.iter().copied());
+    let reader = builder.with_projection(mask).with_batch_size(batch_rows).build().map_err(Error::parquet(&path))?;
+    // The reader gives columns in the order of the file; this brings them into the order asked for.
+    let mut sorted = indices.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let order: Vec<usize> = indices.iter().filter_map(|index| sorted.binary_search(index).ok()).collect();
+    Ok(Box::new(reader.map(move |batch| {
+        batch.and_then(|batch| batch.project(&order)).map_err(|error| Error::parquet(&path)(error.into()))
+    })))
+}
+
+/// For every row whether nobody in it is withheld. The columns from `first` on name people, the last of them perhaps the
+/// source, which says which of the others do.
+fn allowed(
+    batch: &RecordBatch,
+    first: usize,
+    people: &[String],
+    withheld: &HashSet<String>,
+    ends: &BTreeMap<String, Vec<String>>,
+) -> Vec<bool> {
+    let column = |name: &str| {
+        let at = people.iter().position(|column| column == name)?;
+        batch.column(first + at).as_string_opt::<i32>()
+    };
+    let sources = column("source");
+    let mut keep = vec![true; batch.num_rows()];
+    for name in people.iter().filter(|name| *name != "source") {
+        let Some(ids) = column(name) else { continue };
+        for (row, keep) in keep.iter_mut().enumerate() {
+            // An end of an edge whose source is gone from the project file is taken for a person.
+            let source = sources.and_then(|sources| ends.get(sources.value(row)));
+            let person = source.is_none_or(|ends| ends.contains(name));
+            if person && ids.is_valid(row) && withheld.contains(ids.value(row)) {
+                *keep = false;
+            }
+        }
+    }
+    keep
 }
 
 fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {

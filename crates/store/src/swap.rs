@@ -94,6 +94,6 @@ fn remove(folder: &Path) -> Result<()> {
 }
 
 /// Makes the names in a folder last; where folders cannot be opened as files there is nothing to do.
-fn sync(folder: &Path) -> Result<()> {
+pub(crate) fn sync(folder: &Path) -> Result<()> {
     if cfg!(unix) { File::open(folder).and_then(|file| file.sync_all()).map_err(Error::write(folder)) } else { Ok(()) }
 }

@@ -5,7 +5,7 @@ use jiff::civil::{DateTime, Time};
 use jiff::fmt::{strtime, temporal::Pieces};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
-use crate::project::{At, Unit};
+use crate::source::{At, Unit};
 
 /// 1900-01-01T00:00:00Z in microseconds since 1970.
 const FIRST: i64 = -2_208_988_800_000_000;

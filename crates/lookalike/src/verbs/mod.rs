@@ -1,6 +1,8 @@
 //! One verb, one file.
 
+pub mod check;
 pub mod evaluate;
+pub mod forget;
 pub mod index;
 pub mod ingest;
 pub mod portrait;

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicr
 
 use super::{Verdicts, is_text};
 use crate::error::{Error, Result};
-use crate::project::At;
+use crate::source::At;
 use crate::time::{self, Fault, Instant, Seam};
 
 /// A column of a file and where to find it when it is wrong.
@@ -22,7 +22,7 @@ pub(crate) struct Raw<'a> {
 }
 
 impl Raw<'_> {
-    fn wrong_type(&self, wanted: &'static str) -> Error {
+    pub(super) fn wrong_type(&self, wanted: &'static str) -> Error {
         Error::ColumnType {
             file: self.file.to_owned(),
             column: self.name.to_owned(),

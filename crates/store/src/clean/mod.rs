@@ -1,34 +1,35 @@
 //! From lines as they stand in a file to rows of a canonical table, with a verdict on every line.
 
 mod columns;
-mod contract;
+mod rules;
 mod verdicts;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, new_null_array};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
 
 pub(crate) use self::columns::{Raw, id, number, text, time};
-pub(crate) use self::contract::{Contract, compile};
-pub(crate) use self::verdicts::{Verdicts, sentence};
+pub(crate) use self::rules::Rules;
+pub(crate) use self::verdicts::{FORGOTTEN, Verdicts, sentence};
 use crate::error::{Error, Result};
-use crate::project::{Kind, Source};
 use crate::read::RawBatch;
 use crate::schema::Role;
+use crate::source::{At, Kind, Source};
 
 /// Turns the lines of one source into rows of its table.
 pub(crate) struct Cleaner<'a> {
     source: &'a Source,
     attributes: &'a [String],
-    contract: Contract<'a>,
+    rules: Rules<'a>,
 }
 
 impl<'a> Cleaner<'a> {
     /// A cleaner for `source`, whose table has these attributes over all its sources.
     pub(crate) fn new(source: &'a Source, attributes: &'a [String]) -> Self {
-        Cleaner { source, attributes, contract: Contract::new(source) }
+        Cleaner { source, attributes, rules: Rules::new(source) }
     }
 
     /// Rows for all lines of `raw`, bad ones included (with gaps where they are bad), and the verdicts.
@@ -39,18 +40,15 @@ impl<'a> Cleaner<'a> {
         let canonical = self.source.table.canonical().iter().map(|(name, role, _)| (*name, *role));
         let attributes = self.attributes.iter().map(|name| (name.as_str(), Role::Text));
         for (name, role) in canonical.chain(attributes) {
-            columns.push(self.column(name, role, file, &raw.columns, &mut verdicts)?);
+            // What is set anew is judged by what it is set to.
+            let mut scratch = self.source.set.contains_key(name).then(|| Verdicts::new(raw.lines.len()));
+            let verdicts = scratch.as_mut().unwrap_or(&mut verdicts);
+            columns.push(self.column(name, role, file, &raw.columns, verdicts)?);
             fields.push(Field::new(name, role.data_type(), true));
-        }
-        for name in &self.source.not_null {
-            let index = fields.iter().position(|field| field.name() == name);
-            let Some(column) = index.map(|index| &columns[index]) else { continue };
-            let rule = format!("`{}` is empty", self.origin(name));
-            (0..column.len()).filter(|row| column.is_null(*row)).for_each(|row| verdicts.reject(row, &rule, ""));
         }
         let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
             .map_err(|error| Error::Read { path: file.to_owned(), source: std::io::Error::other(error) })?;
-        self.contract.judge(&rows, &raw.columns, &mut verdicts)?;
+        let rows = self.rules.apply(file, rows, &raw.columns, &mut verdicts)?;
         Ok((rows, verdicts))
     }
 
@@ -78,25 +76,38 @@ impl<'a> Cleaner<'a> {
                 None => return Err(missing(file, name, raw)),
             }
         }
-        Ok(match (role, sources.as_slice(), &self.source.at) {
-            (_, [], _) => new_null_array(&role.data_type(), rows),
-            (Role::Time, [stamp, ..], Some(at)) => Arc::new(time(stamp, at, verdicts)?),
-            (Role::Time, ..) => new_null_array(&role.data_type(), rows),
-            (Role::Id, [one, ..], _) => Arc::new(id(one, verdicts)?),
-            (Role::Number, [one, ..], _) => Arc::new(number(one, verdicts)?),
-            (Role::Path, many, _) => Arc::new(columns::path(many)?),
-            (Role::Text, [one], _) => Arc::new(text(one)?),
-            (Role::Text, many, _) => Arc::new(columns::joined(many)?),
-        })
-    }
-
-    /// What a canonical column is called in the source.
-    fn origin(&self, name: &str) -> String {
-        self.source.origins(name).into_iter().next().unwrap_or_else(|| name.to_owned())
+        if sources.is_empty() {
+            return Ok(new_null_array(&role.data_type(), rows));
+        }
+        convert(role, &sources, self.source.at.as_ref(), verdicts)
     }
 }
 
+/// Columns of a file, or one that was computed, as a canonical column.
+fn convert(role: Role, raws: &[Raw<'_>], at: Option<&At>, verdicts: &mut Verdicts) -> Result<ArrayRef> {
+    Ok(match (role, raws, at) {
+        (Role::Time, [stamp, ..], Some(at)) => Arc::new(time(stamp, at, verdicts)?),
+        // Only the declared `at` says how a time is read; without it, and without a column, there is none.
+        (Role::Time, ..) | (_, [], _) => {
+            new_null_array(&role.data_type(), raws.first().map_or(0, |raw| raw.array.len()))
+        }
+        (Role::Id, [one, ..], _) => Arc::new(id(one, verdicts)?),
+        (Role::Number, [one, ..], _) => Arc::new(number(one, verdicts)?),
+        (Role::Path, [one], _) if matches!(one.array.data_type(), DataType::List(_)) => {
+            cast(one.array, &role.data_type()).map_err(|_| one.wrong_type("path"))?
+        }
+        (Role::Path, many, _) => Arc::new(columns::path(many)?),
+        (Role::Text, [one], _) => Arc::new(text(one)?),
+        (Role::Text, many, _) => Arc::new(columns::joined(many)?),
+    })
+}
+
 impl Source {
+    /// What a canonical column is called in the source.
+    pub(crate) fn origin(&self, name: &str) -> String {
+        self.origins(name).into_iter().next().unwrap_or_else(|| name.to_owned())
+    }
+
     /// The columns of the source that a canonical column or attribute is made from.
     pub(crate) fn origins(&self, name: &str) -> Vec<String> {
         match (name, &self.at, &self.kind) {

@@ -1,14 +1,19 @@
 //! What became of each line of a batch: kept as it was, repaired, or refused. The first word on a line counts.
 
+/// Why a line of somebody who asked to be forgotten is refused.
+pub(crate) const FORGOTTEN: &str = "its person asked to be forgotten";
+
 /// One verdict per row of a batch.
 pub(crate) struct Verdicts {
     fixed: Vec<Option<String>>,
     bad: Vec<Option<(String, String)>>,
+    /// Rows of people who asked to be forgotten: nothing of what they say may be kept.
+    silent: Vec<bool>,
 }
 
 impl Verdicts {
     pub(crate) fn new(rows: usize) -> Self {
-        Verdicts { fixed: vec![None; rows], bad: vec![None; rows] }
+        Verdicts { fixed: vec![None; rows], bad: vec![None; rows], silent: vec![false; rows] }
     }
 
     /// The line was repaired; `rule` says how, in the same words for all such lines.
@@ -22,6 +27,25 @@ impl Verdicts {
             let short: String = value.chars().take(80).collect();
             (rule.to_owned(), if short.is_empty() { short } else { format!("`{short}`") })
         });
+    }
+
+    /// The line is about somebody who asked to be forgotten. That outweighs all that was found before, and what was found.
+    pub(crate) fn forget(&mut self, row: usize) {
+        self.bad[row] = Some((FORGOTTEN.to_owned(), String::new()));
+        self.silent[row] = true;
+    }
+
+    /// Nothing of what the line says may be kept, though it stays refused for what it was refused for.
+    pub(crate) fn silence(&mut self, row: usize) {
+        self.silent[row] = true;
+        if let Some((_, detail)) = &mut self.bad[row] {
+            detail.clear();
+        }
+    }
+
+    /// Whether nothing of what the line says may be kept.
+    pub(crate) fn is_silent(&self, row: usize) -> bool {
+        self.silent[row]
     }
 
     /// How row was repaired, if it was.

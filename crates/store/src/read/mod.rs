@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::error::{Error, Result};
-use crate::project::Format;
+use crate::source::Format;
 
 /// Lines in one batch, at most.
 pub(crate) const BATCH_LINES: usize = 16_384;

@@ -3,7 +3,7 @@
 use arrow::array::{Int64Array, StringArray};
 use lookalike_store::Table;
 
-use crate::kit::{EVENTS, Folder, array};
+use crate::kit::{EVENTS, Folder, array, says};
 
 /// A good line that keeps the source from being quarantined as a whole.
 const GOOD: &str = "a,x,2017-01-01,1\n";
@@ -13,13 +13,6 @@ fn reason(line: &str) -> String {
     let reasons = Folder::events(&format!("{GOOD}{line}\n")).quarantined();
     assert_eq!(reasons.len(), 1, "{reasons:?}");
     reasons[0].clone()
-}
-
-#[track_caller]
-fn says(error: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(error.contains(part), "`{part}` is not in: {error}");
-    }
 }
 
 #[test]
@@ -103,7 +96,10 @@ fn everything_quarantined() {
 #[test]
 fn bad_condition() {
     let folder = Folder::new(&format!("{EVENTS}[sources.log.contract]\nquarantine = [\"valeu < 0\"]\n"));
-    says(&folder.write("log.csv", "u,i,t,v\na,x,2017-01-01,1\n").error(), &["condition `valeu < 0` of source `log`"]);
+    says(
+        &folder.write("log.csv", "u,i,t,v\na,x,2017-01-01,1\n").error(),
+        &["line 12: `valeu < 0` in `sources.log.contract.quarantine`", "did you mean `value`?"],
+    );
 }
 
 #[test]

@@ -84,6 +84,13 @@ impl Folder {
     }
 }
 
+#[track_caller]
+pub fn says(error: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+}
+
 pub fn told(error: &Error) -> String {
     let mut parts = vec![error.to_string()];
     let mut cause = error.source();

@@ -3,9 +3,14 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod bad_input;
+mod checks;
+mod consent;
 mod dirty;
 mod ingest;
 mod kit;
 mod pairs;
+mod people;
 mod project;
 mod replace;
+mod retail;
+mod rules;

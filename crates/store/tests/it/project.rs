@@ -2,20 +2,13 @@
 
 use lookalike_store::{Project, Split};
 
-use crate::kit::{EVENTS, Folder, told};
+use crate::kit::{EVENTS, Folder, says, told};
 
 /// The error of the project file [`EVENTS`] with `from` replaced by `to`.
 fn error(from: &str, to: &str) -> String {
     assert!(EVENTS.contains(from), "{from}");
     let folder = Folder::new(&EVENTS.replacen(from, to, 1));
     told(&Project::open(folder.path()).unwrap_err())
-}
-
-#[track_caller]
-fn says(error: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(error.contains(part), "`{part}` is not in: {error}");
-    }
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn newer_format_and_unreadable_manifest() {
     let folder = Folder::events(LINE);
     folder.ingest().unwrap();
     let folder = folder.write("store/store.json", "{ \"format\": 99, \"new\": 1 }");
-    assert!(error(&folder).contains("has format 99, and this version reads formats up to 1"));
+    assert!(error(&folder).contains("has format 99, and this version reads formats up to 2"));
     assert!(error(&folder.write("store/store.json", "{")).contains("store.json` is damaged"));
 }
 

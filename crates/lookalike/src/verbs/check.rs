@@ -1,0 +1,56 @@
+//! `check`: whether the project keeps what it promises. Every check has a figure; one that fails fails the command.
+
+use lookalike_store::{Project, Store};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::{Check as What, Common};
+use crate::failure::Failure;
+use crate::say::{Say, table};
+
+/// One check, whatever it is about.
+#[derive(Serialize)]
+pub struct Check {
+    pub name: String,
+    pub ok: bool,
+    pub figure: f64,
+    /// What the figure is, and what was promised.
+    pub note: String,
+}
+
+pub fn run(common: &Common, what: &What, say: &Say) -> Result<(), Failure> {
+    match what {
+        What::Data { as_of, against } => {
+            let project = Project::open(&common.project)?;
+            let store = Store::open(&project)?;
+            let against = against.as_ref().map(|dir| Store::open(&Project::open(dir)?)).transpose()?;
+            let as_of = match as_of {
+                Some(text) => project.instant(text).ok_or_else(|| {
+                    Failure::wrong_use(format!("`{text}` is no date")).with_hint("a date looks like 2017-11-27")
+                })?,
+                None => jiff::Timestamp::now(),
+            };
+            let findings = lookalike_store::check(&project, &store, as_of, against.as_ref())?;
+            let check = |found: lookalike_store::Finding| {
+                let lookalike_store::Finding { name, ok, figure, note } = found;
+                Check { name, ok, figure, note }
+            };
+            report(&findings.into_iter().map(check).collect::<Vec<_>>(), say)
+        }
+    }
+}
+
+/// Tells of all checks, and fails if one of them does.
+pub fn report(checks: &[Check], say: &Say) -> Result<(), Failure> {
+    let figure = |check: &Check| format!("{:.4}", check.figure).trim_end_matches('0').trim_end_matches('.').to_owned();
+    let row = |check: &Check| {
+        vec![check.name.clone(), if check.ok { "ok" } else { "FAILS" }.to_owned(), figure(check), check.note.clone()]
+    };
+    say.line(table(&["check", "", "figure", "what it is"], &checks.iter().map(row).collect::<Vec<_>>()));
+    say.json(&json!({ "checks": checks }))?;
+    let failed: Vec<_> = checks.iter().filter(|check| !check.ok).map(|check| format!("`{}`", check.name)).collect();
+    match failed.len() {
+        0 => Ok(()),
+        n => Err(Failure::new(format!("{n} of {} checks failed: {}", checks.len(), failed.join(", ")))),
+    }
+}

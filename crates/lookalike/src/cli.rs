@@ -43,6 +43,9 @@ pub enum Verb {
     Ingest,
     /// Compute the tags of every user as of a day, and keep them as a snapshot
     Profile(Profile),
+    /// Find clusters of users, and say what sets a segment apart
+    #[command(subcommand)]
+    Segment(Segment),
     /// Train a model, evaluate it beside the baselines, export it and build its index
     Train(Train),
     /// Evaluate a trained run again, beside all baselines
@@ -84,6 +87,15 @@ pub enum ProfileVerb {
         before: Date,
         /// Day of the newer one
         after: Date,
+    },
+    /// How true a snapshot is: each tag by its two halves, and by what happened afterwards
+    Validate {
+        /// Day of the profile [default: the latest there is]
+        #[arg(long, value_name = "DATE")]
+        as_of: Option<Date>,
+        /// Compare with the same tags over the days from the profile's to this one
+        #[arg(long, value_name = "DATE")]
+        until: Option<Date>,
     },
 }
 
@@ -264,6 +276,43 @@ pub enum Show {
     },
 }
 
+#[derive(Subcommand)]
+pub enum Segment {
+    /// Cluster users by numeric tags, and leave the clusters as a tag of the project
+    Fit {
+        /// Name of the new tag, such as segment/behaviour
+        name: String,
+        /// Tags that are numbers, with commas between
+        #[arg(long, value_name = "TAGS", value_delimiter = ',', required = true)]
+        on: Vec<String>,
+        /// How many clusters [default: the most that are stable]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+        k: Option<u32>,
+        /// The most clusters that are tried
+        #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=50))]
+        most: u32,
+    },
+    /// What is more common among the users of a segment than among all
+    Describe {
+        /// Name of a tag with values
+        name: String,
+        /// This value alone
+        #[arg(long, value_name = "VALUE")]
+        value: Option<String>,
+        #[command(flatten)]
+        of: OfDay,
+    },
+    /// How the values of two segments overlap
+    Compare {
+        /// Name of a tag with values
+        first: String,
+        /// Name of another
+        second: String,
+        #[command(flatten)]
+        of: OfDay,
+    },
+}
+
 /// Which profile is looked at, and how it is read out.
 #[derive(Args)]
 pub struct OfDay {
@@ -295,6 +344,10 @@ pub enum Check {
         #[arg(long, value_name = "DIR")]
         against: Option<PathBuf>,
     },
+    /// The nine principles of a system of tags, by the latest profile and the one before it
+    Tags,
+    /// Small groups and telling combinations in the latest profile
+    Privacy,
 }
 
 #[derive(Args)]

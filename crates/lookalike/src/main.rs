@@ -37,6 +37,7 @@ fn perform(cli: &Cli, say: &Say) -> Result<(), Failure> {
     match &cli.verb {
         Verb::Ingest => verbs::ingest::run(common, say),
         Verb::Profile(args) => verbs::profile::run(common, args, say),
+        Verb::Segment(verb) => verbs::segment::run(common, verb, say),
         Verb::Train(args) => verbs::train::run(common, args, say),
         Verb::Evaluate(args) => verbs::evaluate::run(common, args, say),
         Verb::Index(args) => verbs::index::run(common, args, say),

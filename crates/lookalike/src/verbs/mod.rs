@@ -9,6 +9,7 @@ pub mod portrait;
 pub mod profile;
 pub mod recommend;
 pub mod recommend_all;
+pub mod segment;
 pub mod show;
 pub mod similar;
 pub mod train;

@@ -1,6 +1,7 @@
 //! `lookalike`: from purchases to embeddings, an index and recommendations. This file is the table of contents:
 //! one verb, one file under `verbs/`.
 
+mod aid;
 mod cli;
 mod failure;
 mod history;

@@ -6,6 +6,7 @@ mod cli;
 mod failure;
 mod history;
 mod judge;
+mod lists;
 mod run;
 mod say;
 mod stop;

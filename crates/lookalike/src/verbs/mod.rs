@@ -2,6 +2,7 @@
 
 pub mod evaluate;
 pub mod index;
+pub mod index_search;
 pub mod ingest;
 pub mod recommend;
 pub mod recommend_all;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use lookalike_bundle::{Bundle, ItemRow, Learned, Matrix, Row};
+use lookalike_bundle::{Bundle, Extra, ItemRow, Learned, Matrix, Row};
 use lookalike_retrieve::{Audit, Exact, Hit, INDEX, Index, IndexSettings, Metric, Search, Space};
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
@@ -195,7 +195,7 @@ pub fn build(users: &Matrix, items: &Matrix, settings: IndexSettings) -> Result<
 
 /// Puts an index into a bundle.
 pub fn attach(bundle: &mut Bundle, bytes: Vec<u8>, audit: &Audit) -> Result<(), Failure> {
-    bundle.extra.insert(INDEX.to_owned(), bytes);
+    bundle.extra.insert(INDEX.to_owned(), Extra::Bytes(bytes));
     bundle.manifest.index = Some(to_value(audit)?);
     Ok(())
 }

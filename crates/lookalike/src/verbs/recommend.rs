@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lookalike_bundle::{Bundle, ItemRow, Learned, Row, UserRow};
+use lookalike_bundle::{Bundle, Extra, ItemRow, Learned, Row, UserRow};
 use lookalike_retrieve::{Folding, Hit, INDEX, Index, Recommender, Search};
 use lookalike_store::{Project, Store};
 use roaring::RoaringBitmap;
@@ -40,10 +40,13 @@ pub fn run(common: &Common, args: &Recommend, say: &Say) -> Result<(), Failure> 
     }
 }
 
-/// The index of a bundle.
+/// The index of a bundle, searched where it lies.
 fn index_of(bundle: &Bundle) -> Result<Option<Index>, Failure> {
-    let (Some(bytes), Some(items)) = (bundle.extra.get(INDEX), bundle.learned.items()) else { return Ok(None) };
-    let index = Index::from_bytes(bytes)?;
+    let (Some(extra), Some(items)) = (bundle.extra.get(INDEX), bundle.learned.items()) else { return Ok(None) };
+    let index = match extra {
+        Extra::File(path) => Index::open(path)?,
+        Extra::Bytes(bytes) => Index::from_bytes(bytes)?,
+    };
     index.check_made_for(items)?;
     Ok(Some(index))
 }

@@ -50,7 +50,7 @@ pub enum Verb {
     Train(Train),
     /// Evaluate a trained run again, beside all baselines
     Evaluate(OfRun),
-    /// Build the index of a run anew and audit it, or one over vectors from elsewhere
+    /// Build the index of a run anew and audit it, or one over vectors from elsewhere; ask or measure such an index
     Index(Index),
     /// Items for one user, for users that a file tells of, or for all of them
     Recommend(Recommend),
@@ -129,7 +129,7 @@ pub struct OfRun {
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Index {
     #[command(subcommand)]
-    pub bench: Option<IndexVerb>,
+    pub verb: Option<IndexVerb>,
     /// Folder of a run, as `train` printed it
     #[arg(long, value_name = "DIR", required_unless_present = "vectors", conflicts_with = "vectors")]
     pub run: Option<PathBuf>,
@@ -179,6 +179,21 @@ pub enum IndexVerb {
         threads: usize,
         #[command(flatten)]
         size: GraphSize,
+    },
+    /// The nearest vectors of some queries, by an index that `index --vectors` made
+    Search {
+        /// The index
+        #[arg(long, value_name = "FILE")]
+        index: PathBuf,
+        /// The queries: .fvecs, .npy, .safetensors or .parquet
+        #[arg(long, value_name = "FILE")]
+        queries: PathBuf,
+        /// How many vectors for each query
+        #[arg(long, default_value_t = 10, value_name = "N", value_parser = count)]
+        k: usize,
+        /// A file for all lists: row numbers as .ivecs or .npy, or a .parquet file with query, rank, row and score
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }
 

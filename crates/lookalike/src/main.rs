@@ -1,10 +1,12 @@
 //! `lookalike`: from purchases to embeddings, an index and recommendations. This file is the table of contents:
 //! one verb, one file under `verbs/`.
 
+mod aid;
 mod cli;
 mod failure;
 mod history;
 mod judge;
+mod lists;
 mod run;
 mod say;
 mod stop;

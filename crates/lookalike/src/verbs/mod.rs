@@ -4,6 +4,7 @@ pub mod check;
 pub mod evaluate;
 pub mod forget;
 pub mod index;
+pub mod index_search;
 pub mod ingest;
 pub mod portrait;
 pub mod profile;

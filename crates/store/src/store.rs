@@ -30,10 +30,8 @@ pub struct Store {
     /// Files whose hash was found right, with the time of their last change when it was.
     verified: Mutex<Vec<(String, u64)>>,
     consent: Option<Consent>,
-    /// What the data are read for, and on which day.
-    purpose: (Option<String>, Timestamp),
-    /// Whose data may not be used for it, once that is known.
-    withheld: Mutex<Option<Arc<HashSet<String>>>>,
+    /// Whose data may not be used for what the store is read for.
+    withheld: Arc<HashSet<String>>,
     /// Source of edges → which ends are people.
     ends: BTreeMap<String, Vec<String>>,
 }
@@ -56,8 +54,7 @@ impl Store {
             manifest,
             verified: Mutex::default(),
             consent: project.consent.clone(),
-            purpose: (None, Timestamp::now()),
-            withheld: Mutex::default(),
+            withheld: Arc::default(),
             ends: edges.map(|source| (source.name.clone(), source.people.clone())).collect(),
         };
         for table in Table::ALL {
@@ -67,13 +64,15 @@ impl Store {
         if store.manifest.tables.contains_key(people::FILE) {
             store.check_file(people::FILE, |schema| *schema == *people::schema())?;
         }
-        Ok(store)
+        // No purpose has no name, so that it is held to all there are.
+        store.for_purpose("", Timestamp::now())
     }
 
     /// The same store, read for one purpose on the day `as_of`. A purpose that the project does not name is held to
     /// all that it names.
-    pub fn for_purpose(self, purpose: &str, as_of: Timestamp) -> Store {
-        Store { purpose: (Some(purpose.to_owned()), as_of), withheld: Mutex::default(), ..self }
+    pub fn for_purpose(self, purpose: &str, as_of: Timestamp) -> Result<Store> {
+        let withheld = Arc::new(self.withheld(purpose, as_of)?);
+        Ok(Store { withheld, ..self })
     }
 
     /// The users whose data may not be used for `purpose` on the day `as_of`; nobody where the project asks nobody.
@@ -85,16 +84,9 @@ impl Store {
         consent.withheld(&self.folder, purpose, as_of)
     }
 
-    /// The users whose data this store does not give, for the purpose that it is read for.
-    pub fn withheld_here(&self) -> Result<Arc<HashSet<String>>> {
-        let mut known = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = &*known {
-            return Ok(known.clone());
-        }
-        // No purpose has no name, so that it is held to all there are.
-        let found = Arc::new(self.withheld(self.purpose.0.as_deref().unwrap_or_default(), self.purpose.1)?);
-        *known = Some(found.clone());
-        Ok(found)
+    /// Whether the data of this user are not given, for the purpose that the store is read for.
+    pub fn withholds(&self, user: &str) -> bool {
+        self.withheld.contains(user)
     }
 
     /// Why the store no longer is what its sources would give, or `None` if it is.
@@ -127,18 +119,28 @@ impl Store {
         Ok(known.next().map(|print| format!("`{}` is gone", print.path)))
     }
 
+    /// Whether every file still has the bytes that were written.
+    pub fn is_whole(&self) -> bool {
+        self.manifest.tables.keys().all(|name| self.verify(name).is_ok())
+    }
+
     /// What the ingest did.
     pub fn report(&self) -> &Report {
         &self.manifest.report
     }
 
-    /// A hash of the contents of the four tables, in hexadecimal, whoever may be read.
+    /// A hash of the contents of the four tables and of whose part in them is not given, in hexadecimal.
     pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for table in Table::ALL {
             if let Some(entry) = self.manifest.tables.get(&table.file_name()) {
                 hasher.update(entry.blake3.as_bytes());
             }
+        }
+        let mut withheld: Vec<&String> = self.withheld.iter().collect();
+        withheld.sort_unstable();
+        for user in withheld {
+            hasher.update(user.as_bytes()).update(b"\n");
         }
         hasher.finalize().to_hex().to_string()
     }
@@ -169,7 +171,7 @@ impl Store {
     /// Columns are `Utf8`, `Float64`, `Timestamp(µs, UTC)` or `List<Utf8>`. Nothing is given of people who do not allow
     /// the purpose that the store is read for. This is the one place that sees to it.
     pub fn scan(&self, table: Table, columns: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
-        let withheld = self.withheld_here()?;
+        let withheld = self.withheld.clone();
         let mut people = if withheld.is_empty() { Vec::new() } else { table.people() };
         let asked = columns.len();
         if table == Table::Edges && !people.is_empty() {

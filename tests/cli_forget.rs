@@ -66,6 +66,18 @@ fn what_was_written_elsewhere_in_the_project_is_found() {
 }
 
 #[test]
+fn profiles_that_describe_the_person_go() {
+    let shop = Shop::new();
+    shop.run(&["ingest"]).ok();
+    for (day, file) in [("2024-05-01", "events.parquet"), ("2024-06-01", "items.parquet")] {
+        std::fs::create_dir_all(shop.path("profiles").join(day)).unwrap();
+        std::fs::copy(shop.path("store").join(file), shop.path("profiles").join(day).join("long.parquet")).unwrap();
+    }
+    shop.run(&["forget", "u07", "--yes"]).says(&["profiles/2024-05-01: describes the person", "0 name the person"]);
+    assert!(!shop.path("profiles/2024-05-01").exists() && shop.path("profiles/2024-06-01").exists());
+}
+
+#[test]
 fn somebody_whom_nobody_knows() {
     let shop = Shop::new();
     shop.run(&["ingest"]).ok();

@@ -145,7 +145,7 @@ impl Store {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// Number of rows of a table.
+    /// Number of rows of a table, whoever may be read.
     pub fn rows(&self, table: Table) -> u64 {
         self.manifest.tables.get(&table.file_name()).map_or(0, |entry| entry.rows)
     }

@@ -1,6 +1,6 @@
 //! From a store, or from files of pairs, to a data set: which events count, and where the split lies.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
@@ -21,8 +21,8 @@ pub fn load(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> 
     let mut without_item = 0;
     let split = match &project.interactions.split {
         Split::Given { train, validation, test } => {
-            let left_out = |user: &str| project.has_forgotten(user) || store.is_some_and(|store| store.withholds(user));
-            let mut push = |path: &Path, part| push_pairs(&mut builder, project, path, part, &left_out);
+            let withheld = store.map(Store::withheld_here).transpose()?.unwrap_or_default();
+            let mut push = |path: &Path, part| push_pairs(&mut builder, project, path, part, &withheld);
             push(train, Part::Train)?;
             push(test, Part::Test)?;
             match validation {
@@ -163,14 +163,14 @@ fn push_pairs(
     project: &Project,
     path: &Path,
     part: Part,
-    left_out: &dyn Fn(&str) -> bool,
+    withheld: &HashSet<String>,
 ) -> Result<(), Error> {
     for batch in lookalike_store::read_pairs(path, &project.timezone)? {
         let Pairs { user: users, item: items, weight: weights, .. } = batch?;
         for row in 0..users.len() {
             let weight = weights.as_ref().filter(|weights| weights.is_valid(row)).map_or(1.0, |w| w.value(row));
             let (user, item) = (users.value(row), items.value(row));
-            if left_out(user) {
+            if withheld.contains(user) || project.has_forgotten(user) {
                 continue;
             }
             if weight <= 0.0 {

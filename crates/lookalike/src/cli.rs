@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::civil::Date;
 use lookalike_retrieve::Metric;
 use lookalike_train::device::DeviceChoice;
 
@@ -40,6 +41,8 @@ pub struct Common {
 pub enum Verb {
     /// Read the project's sources into its store, and say what was kept, fixed and quarantined
     Ingest,
+    /// Compute the tags of every user as of a day, and keep them as a snapshot
+    Profile(Profile),
     /// Train a model, evaluate it beside the baselines, export it and build its index
     Train(Train),
     /// Evaluate a trained run again, beside all baselines
@@ -58,6 +61,30 @@ pub enum Verb {
     Check(Check),
     /// Erase a person from the store and from what was made of it, and prove it
     Forget(Forget),
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Profile {
+    #[command(subcommand)]
+    pub verb: Option<ProfileVerb>,
+    /// The day: events from its midnight on are not seen [default: the day after the last event]
+    #[arg(long, value_name = "DATE")]
+    pub as_of: Option<Date>,
+    /// Compute every tag, even those whose definition is that of the snapshot there is
+    #[arg(long)]
+    pub anew: bool,
+}
+
+#[derive(Subcommand)]
+pub enum ProfileVerb {
+    /// Compare two snapshots: which tags changed, who moved between the values of a segment, and why
+    Diff {
+        /// Day of the older one
+        before: Date,
+        /// Day of the newer one
+        after: Date,
+    },
 }
 
 #[derive(Args)]
@@ -206,6 +233,55 @@ pub enum Show {
         /// Folder of a run, or name of a preset
         name: String,
     },
+    /// The portrait of a user on one screen: who, what, when, which stage, how sure
+    User {
+        /// Id of the user
+        id: String,
+        #[command(flatten)]
+        of: OfDay,
+        /// Explain one tag: its definition, the events behind it, its version, when it expires
+        #[arg(long, value_name = "TAG")]
+        why: Option<String>,
+    },
+    /// All tags with their counts
+    Tags {
+        #[command(flatten)]
+        of: OfDay,
+    },
+    /// A tag: its definition, its values, how many users have them
+    Tag {
+        /// Name of the tag, such as consumption/value/spend
+        name: String,
+        #[command(flatten)]
+        of: OfDay,
+    },
+    /// A segment: its values, how many users have them, what is done for these
+    Segment {
+        /// Name of the tag whose values divide the users
+        name: String,
+        #[command(flatten)]
+        of: OfDay,
+    },
+}
+
+/// Which profile is looked at, and how it is read out.
+#[derive(Args)]
+pub struct OfDay {
+    /// Day of the profile [default: the latest there is]
+    #[arg(long, value_name = "DATE")]
+    pub as_of: Option<Date>,
+    /// Language of the titles
+    #[arg(long, value_name = "LANGUAGE", default_value = "en")]
+    pub lang: Language,
+}
+
+/// A language that titles are there in.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// English
+    En,
+    /// 中文
+    Zh,
 }
 
 #[derive(Subcommand)]

@@ -76,6 +76,7 @@ macro_rules! from {
 from!(
     lookalike_store::Error,
     lookalike_dataset::Error,
+    lookalike_portrait::Error,
     lookalike_bundle::BundleError,
     lookalike_train::device::DeviceError,
     lookalike_train::FitError,

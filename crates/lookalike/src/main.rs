@@ -36,6 +36,7 @@ fn perform(cli: &Cli, say: &Say) -> Result<(), Failure> {
     let common = &cli.common;
     match &cli.verb {
         Verb::Ingest => verbs::ingest::run(common, say),
+        Verb::Profile(args) => verbs::profile::run(common, args, say),
         Verb::Train(args) => verbs::train::run(common, args, say),
         Verb::Evaluate(args) => verbs::evaluate::run(common, args, say),
         Verb::Index(args) => verbs::index::run(common, args, say),
@@ -43,6 +44,6 @@ fn perform(cli: &Cli, say: &Say) -> Result<(), Failure> {
         Verb::Similar(args) => verbs::similar::run(args, say),
         Verb::Check(what) => verbs::check::run(common, what, say),
         Verb::Forget(args) => verbs::forget::run(common, args, say),
-        Verb::Show(args) => verbs::show::run(args, say),
+        Verb::Show(args) => verbs::show::run(common, args, say),
     }
 }

@@ -32,7 +32,7 @@ impl Workspace {
         let given = matches!(project.interactions.split, Split::Given { .. });
         let store = match given && project.sources.is_empty() {
             true => None,
-            false => Some(up_to_date(&project, say)?.for_purpose(purpose, Timestamp::now())?),
+            false => Some(up_to_date(&project, say)?.for_purpose(purpose, Timestamp::now())),
         };
         Ok(Self { project, store, ingest_seconds: start.elapsed().as_secs_f64() })
     }

@@ -123,7 +123,7 @@ fn told(project: &Project, store: &Store, findings: &mut Vec<Finding>) {
 
 fn ids(store: &Store, table: Table, id: &str) -> Result<HashSet<String>> {
     let mut ids = HashSet::new();
-    for batch in store.scan_file(&table.file_name(), &[id])? {
+    for batch in store.scan_file(&table.file_name(), &[id], None)? {
         ids.extend(batch?.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
     }
     Ok(ids)
@@ -132,7 +132,7 @@ fn ids(store: &Store, table: Table, id: &str) -> Result<HashSet<String>> {
 /// How many ids of a table, which is sorted by them, stand in it more than once.
 fn repeated(store: &Store, table: Table, id: &str) -> Result<u64> {
     let (mut last, mut repeated): (Option<String>, u64) = (None, 0);
-    for batch in store.scan_file(&table.file_name(), &[id])? {
+    for batch in store.scan_file(&table.file_name(), &[id], None)? {
         for id in batch?.column(0).as_string::<i32>().iter().flatten() {
             if last.as_deref() == Some(id) {
                 repeated += 1;
@@ -194,7 +194,7 @@ impl Seen {
 fn each(store: &Store, source: &Source, mut look: impl FnMut(&RecordBatch, &[usize])) -> Result<()> {
     let columns = store.columns(source.table)?;
     let names: Vec<&str> = columns.iter().map(String::as_str).collect();
-    for batch in store.scan_file(&source.table.file_name(), &names)? {
+    for batch in store.scan_file(&source.table.file_name(), &names, None)? {
         let batch = batch?;
         let sources = batch.column_by_name("source").filter(|_| !source.table.takes_attributes());
         let sources: Option<&StringArray> = sources.and_then(|column| column.as_string_opt());

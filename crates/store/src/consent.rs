@@ -163,7 +163,7 @@ impl Consent {
         };
         if !self.granted {
             // People without any event stand in their table alone.
-            for batch in columns(&folder.join(Table::Users.file_name()), &["user"])? {
+            for batch in columns(&folder.join(Table::Users.file_name()), &["user"], None)? {
                 batch?.column(0).as_string::<i32>().iter().flatten().for_each(|user| settle(user, &[]));
             }
         }
@@ -184,7 +184,7 @@ impl Consent {
         let purpose = self.purpose.as_ref().map(|name| (names.push(name), names.len() - 1).1);
         let expires = self.expires.as_ref().map(|name| (names.push(name), names.len() - 1).1);
         let (mut now, mut rows, mut others): (Option<String>, Vec<Row>, bool) = (None, Vec::new(), false);
-        for batch in columns(&folder.join(Table::Events.file_name()), &names)? {
+        for batch in columns(&folder.join(Table::Events.file_name()), &names, None)? {
             let batch = batch?;
             let text = |column: usize| batch.column(column).as_string::<i32>();
             let (users, kinds, actions) = (text(0), text(1), text(3));
@@ -229,7 +229,7 @@ impl Consent {
                 unknown.insert(user.to_owned());
             }
         })?;
-        for batch in columns(&folder.join(Table::Users.file_name()), &["user"])? {
+        for batch in columns(&folder.join(Table::Users.file_name()), &["user"], None)? {
             for user in batch?.column(0).as_string::<i32>().iter().flatten() {
                 unknown.remove(user);
             }

@@ -267,7 +267,7 @@ impl Error {
 }
 
 /// The name in `names` that `word` was most likely meant to be.
-pub(crate) fn nearest<S: AsRef<str>>(word: &str, names: &[S]) -> Option<String> {
+pub fn nearest<S: AsRef<str>>(word: &str, names: &[S]) -> Option<String> {
     let word = word.to_lowercase();
     // The first measure forgives a wrong ending, the second two letters in the wrong order.
     let likeness = |name: &str| {
@@ -280,6 +280,6 @@ pub(crate) fn nearest<S: AsRef<str>>(word: &str, names: &[S]) -> Option<String> 
 }
 
 /// Names in backticks, divided by commas.
-pub(crate) fn listed<S: AsRef<str>>(names: &[S]) -> String {
+pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
     names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
 }

@@ -7,6 +7,8 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::{DFSchema, SchemaError};
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use serde::{Serialize, Serializer};
@@ -66,7 +68,11 @@ impl Engine {
     /// An expression of any type.
     pub(crate) fn value(&self, text: &str) -> Result<Prepared, DataFusionError> {
         let parsed = self.context.parse_sql_expr(text, &self.schema)?;
-        let prepared = self.context.create_physical_expr(parsed, &self.schema)?;
+        // Some functions are only there to be rewritten into others, which the planner of a whole query would do.
+        let context = SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).build();
+        let simplifier = ExprSimplifier::new(context);
+        let simple = simplifier.simplify(simplifier.coerce(parsed, &self.schema)?)?;
+        let prepared = self.context.create_physical_expr(simple, &self.schema)?;
         prepared.data_type(self.schema.as_arrow())?;
         Ok(prepared)
     }

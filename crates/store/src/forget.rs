@@ -74,7 +74,7 @@ impl Store {
             let columns = self.columns_of(&name)?;
             let names: Vec<&str> = columns.iter().map(String::as_str).collect();
             let quoted: Vec<String> = ids.iter().map(|id| serde_json::Value::from(id.as_str()).to_string()).collect();
-            for batch in self.scan_file(&name, &names)? {
+            for batch in self.scan_file(&name, &names, None)? {
                 let batch = batch?;
                 let mut named = vec![false; batch.num_rows()];
                 let sources = batch.column_by_name("source").and_then(|column| column.as_string_opt::<i32>());

@@ -13,18 +13,25 @@ use crate::error::{Error, Result, listed, nearest};
 use crate::expression::Expression;
 
 /// The text of a TOML file and where it stands.
-pub(crate) struct Document {
+pub struct Document {
     path: PathBuf,
     text: String,
 }
 
 impl Document {
-    pub(crate) fn read(path: &Path) -> Result<Self> {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::read(path))?;
         Ok(Document { path: path.to_owned(), text })
     }
 
-    pub(crate) fn parse(&self) -> Result<Spanned<DeTable<'_>>> {
+    /// A text that is at hand; errors name it by `path`.
+    pub fn of(path: &Path, text: &str) -> Self {
+        Document { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// The tables and values of the text.
+    pub fn parse(&self) -> Result<Spanned<DeTable<'_>>> {
         DeTable::parse(&self.text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             self.error(offset, error.message().trim_end_matches('.').to_owned(), None)
@@ -41,7 +48,7 @@ impl Document {
 }
 
 /// One table of the document.
-pub(crate) struct Section<'a> {
+pub struct Section<'a> {
     document: &'a Document,
     key: String,
     offset: usize,
@@ -51,7 +58,7 @@ pub(crate) struct Section<'a> {
 
 /// One value of the document and the dotted key it stands under.
 #[derive(Clone)]
-pub(crate) struct Entry<'a> {
+pub struct Entry<'a> {
     document: &'a Document,
     key: String,
     offset: usize,
@@ -59,7 +66,8 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub(crate) fn root(document: &'a Document, table: &'a Spanned<DeTable<'a>>) -> Self {
+    /// The outermost table.
+    pub fn root(document: &'a Document, table: &'a Spanned<DeTable<'a>>) -> Self {
         Section::new(document, String::new(), 0, table.get_ref())
     }
 
@@ -72,12 +80,14 @@ impl<'a> Section<'a> {
         if self.key.is_empty() { name.to_owned() } else { format!("{}.{name}", self.key) }
     }
 
-    pub(crate) fn take(&mut self, name: &'static str) -> Option<Entry<'a>> {
+    /// The value of a key, if it was typed.
+    pub fn take(&mut self, name: &'static str) -> Option<Entry<'a>> {
         self.known.push(name);
         self.entries.remove(name).map(|(offset, value)| self.entry(name, offset, value))
     }
 
-    pub(crate) fn require(&mut self, name: &'static str) -> Result<Entry<'a>> {
+    /// The value of a key that must be there.
+    pub fn require(&mut self, name: &'static str) -> Result<Entry<'a>> {
         if let Some(entry) = self.take(name) {
             return Ok(entry);
         }
@@ -91,14 +101,14 @@ impl<'a> Section<'a> {
     }
 
     /// All entries that are left, in the order in which they were typed.
-    pub(crate) fn rest(&mut self) -> Vec<(String, Entry<'a>)> {
+    pub fn rest(&mut self) -> Vec<(String, Entry<'a>)> {
         let mut rest: Vec<_> = std::mem::take(&mut self.entries).into_iter().collect();
         rest.sort_by_key(|(_, (offset, _))| *offset);
         rest.into_iter().map(|(name, (offset, value))| (name.to_owned(), self.entry(name, offset, value))).collect()
     }
 
     /// Refuses keys that nobody asked for.
-    pub(crate) fn finish(self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
         let Some((name, (offset, _))) = self.entries.iter().min_by_key(|(_, (offset, _))| *offset) else {
             return Ok(());
         };
@@ -126,17 +136,18 @@ fn unknown<S: AsRef<str>>(
 }
 
 impl<'a> Entry<'a> {
-    pub(crate) fn line(&self) -> usize {
+    /// Line of the value, from 1.
+    pub fn line(&self) -> usize {
         self.document.line(self.offset)
     }
 
     /// An error about this entry; `message` goes on after the key, such as "is not a date".
-    pub(crate) fn error(&self, message: impl std::fmt::Display) -> Error {
+    pub fn error(&self, message: impl std::fmt::Display) -> Error {
         self.document.error(self.offset, format!("`{}` {message}", self.key), None)
     }
 
     /// An error about a word that is none of `known`.
-    pub(crate) fn unknown<S: AsRef<str>>(&self, what: &str, word: &str, known: &[S]) -> Error {
+    pub fn unknown<S: AsRef<str>>(&self, what: &str, word: &str, known: &[S]) -> Error {
         let shown = format!("{word}` in `{}", self.key);
         unknown(self.document, self.offset, what, &shown, word, known)
     }
@@ -145,7 +156,8 @@ impl<'a> Entry<'a> {
         self.error(format_args!("is {}, not {wanted}", article(self.value.type_str())))
     }
 
-    pub(crate) fn text(&self) -> Result<String> {
+    /// A text that is not empty.
+    pub fn text(&self) -> Result<String> {
         match self.value {
             DeValue::String(text) if !text.trim().is_empty() => Ok(text.clone().into_owned()),
             DeValue::String(_) => Err(self.error("is empty")),
@@ -154,14 +166,23 @@ impl<'a> Entry<'a> {
     }
 
     /// A text, or a date without quotes.
-    pub(crate) fn date_text(&self) -> Result<String> {
+    pub fn date_text(&self) -> Result<String> {
         match self.value {
             DeValue::Datetime(date) => Ok(date.to_string()),
             _ => self.text(),
         }
     }
 
-    pub(crate) fn number(&self) -> Result<f64> {
+    /// True or false.
+    pub fn truth(&self) -> Result<bool> {
+        match self.value {
+            DeValue::Boolean(truth) => Ok(*truth),
+            _ => Err(self.wrong("true or false")),
+        }
+    }
+
+    /// A number, whole or not.
+    pub fn number(&self) -> Result<f64> {
         let text = match self.value {
             DeValue::Float(number) => number.as_str(),
             DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
@@ -171,7 +192,7 @@ impl<'a> Entry<'a> {
     }
 
     /// A whole number of at least `least`.
-    pub(crate) fn whole(&self, least: u32) -> Result<u32> {
+    pub fn whole(&self, least: u32) -> Result<u32> {
         let DeValue::Integer(number) = self.value else { return Err(self.wrong("a whole number")) };
         let wanted = || self.error(format_args!("is {}, not a whole number from {least}", number.as_str()));
         let value = u32::from_str_radix(number.as_str(), number.radix()).map_err(|_| wanted())?;
@@ -179,7 +200,7 @@ impl<'a> Entry<'a> {
     }
 
     /// One text or a list of texts.
-    pub(crate) fn texts(&self) -> Result<Vec<String>> {
+    pub fn texts(&self) -> Result<Vec<String>> {
         let texts: Vec<String> = self.entries()?.iter().map(Entry::text).collect::<Result<_>>()?;
         if texts.is_empty() { Err(self.error("is an empty list")) } else { Ok(texts) }
     }
@@ -219,11 +240,13 @@ impl<'a> Entry<'a> {
         if number.is_finite() { Ok(number) } else { Err(self.error(format_args!("is {number}, not a finite number"))) }
     }
 
-    pub(crate) fn is_text(&self) -> bool {
+    /// Whether it is one text.
+    pub fn is_text(&self) -> bool {
         self.value.is_str()
     }
 
-    pub(crate) fn section(&self) -> Result<Section<'a>> {
+    /// A table of its own.
+    pub fn section(&self) -> Result<Section<'a>> {
         match self.value {
             DeValue::Table(table) => Ok(Section::new(self.document, self.key.clone(), self.offset, table)),
             _ => Err(self.wrong("a table")),

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use jiff::Timestamp;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::statistics::Statistics;
 
 use crate::consent::Consent;
 use crate::error::{Error, Result};
@@ -22,6 +24,9 @@ use crate::report::Report;
 use crate::schema::Table;
 use crate::{people, quarantine, swap};
 
+/// Rows of a table, batch by batch.
+pub type Rows = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
 /// The store of a project.
 #[derive(Debug)]
 pub struct Store {
@@ -30,8 +35,10 @@ pub struct Store {
     /// Files whose hash was found right, with the time of their last change when it was.
     verified: Mutex<Vec<(String, u64)>>,
     consent: Option<Consent>,
-    /// Whose data may not be used for what the store is read for.
-    withheld: Arc<HashSet<String>>,
+    /// What the data are read for, and on which day.
+    purpose: (Option<String>, Timestamp),
+    /// Whose data may not be used for it, once that is known.
+    withheld: Mutex<Option<Arc<HashSet<String>>>>,
     /// Source of edges → which ends are people.
     ends: BTreeMap<String, Vec<String>>,
 }
@@ -54,7 +61,8 @@ impl Store {
             manifest,
             verified: Mutex::default(),
             consent: project.consent.clone(),
-            withheld: Arc::default(),
+            purpose: (None, Timestamp::now()),
+            withheld: Mutex::default(),
             ends: edges.map(|source| (source.name.clone(), source.people.clone())).collect(),
         };
         for table in Table::ALL {
@@ -64,15 +72,28 @@ impl Store {
         if store.manifest.tables.contains_key(people::FILE) {
             store.check_file(people::FILE, |schema| *schema == *people::schema())?;
         }
-        // No purpose has no name, so that it is held to all there are.
-        store.for_purpose("", Timestamp::now())
+        Ok(store)
+    }
+
+    /// Another reader of the same store.
+    pub fn reader(&self) -> Store {
+        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Store {
+            folder: self.folder.clone(),
+            manifest: self.manifest.clone(),
+            verified: Mutex::new(verified),
+            consent: self.consent.clone(),
+            purpose: self.purpose.clone(),
+            withheld: Mutex::new(withheld),
+            ends: self.ends.clone(),
+        }
     }
 
     /// The same store, read for one purpose on the day `as_of`. A purpose that the project does not name is held to
     /// all that it names.
-    pub fn for_purpose(self, purpose: &str, as_of: Timestamp) -> Result<Store> {
-        let withheld = Arc::new(self.withheld(purpose, as_of)?);
-        Ok(Store { withheld, ..self })
+    pub fn for_purpose(self, purpose: &str, as_of: Timestamp) -> Store {
+        Store { purpose: (Some(purpose.to_owned()), as_of), withheld: Mutex::default(), ..self }
     }
 
     /// The users whose data may not be used for `purpose` on the day `as_of`; nobody where the project asks nobody.
@@ -84,9 +105,16 @@ impl Store {
         consent.withheld(&self.folder, purpose, as_of)
     }
 
-    /// Whether the data of this user are not given, for the purpose that the store is read for.
-    pub fn withholds(&self, user: &str) -> bool {
-        self.withheld.contains(user)
+    /// The users whose data this store does not give, for the purpose that it is read for.
+    pub fn withheld_here(&self) -> Result<Arc<HashSet<String>>> {
+        let mut known = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*known {
+            return Ok(known.clone());
+        }
+        // No purpose has no name, so that it is held to all there are.
+        let found = Arc::new(self.withheld(self.purpose.0.as_deref().unwrap_or_default(), self.purpose.1)?);
+        *known = Some(found.clone());
+        Ok(found)
     }
 
     /// Why the store no longer is what its sources would give, or `None` if it is.
@@ -129,7 +157,8 @@ impl Store {
         &self.manifest.report
     }
 
-    /// A hash of the contents of the four tables and of whose part in them is not given, in hexadecimal.
+    /// A hash of the contents of the four tables and of whose part in them is not given, in hexadecimal: a grant can end
+    /// without a new line, and what was made with that person's data must not be taken for current then.
     pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for table in Table::ALL {
@@ -137,7 +166,9 @@ impl Store {
                 hasher.update(entry.blake3.as_bytes());
             }
         }
-        let mut withheld: Vec<&String> = self.withheld.iter().collect();
+        // Where it cannot be found out, no table can be read either, and reading says why.
+        let withheld = self.withheld_here().unwrap_or_default();
+        let mut withheld: Vec<&String> = withheld.iter().collect();
         withheld.sort_unstable();
         for user in withheld {
             hasher.update(user.as_bytes()).update(b"\n");
@@ -155,6 +186,11 @@ impl Store {
         self.columns_of(&table.file_name())
     }
 
+    /// The columns of a table with their types.
+    pub fn schema(&self, table: Table) -> Result<SchemaRef> {
+        Ok(open_parquet(&self.path(&table.file_name()))?.schema().clone())
+    }
+
     /// Which ends of the edges of a source are people; `None` if there is no such source any more.
     pub(crate) fn people_of(&self, source: &str) -> Option<&[String]> {
         self.ends.get(source).map(Vec::as_slice)
@@ -169,9 +205,14 @@ impl Store {
     /// The rows of a table in its order, `columns` in the order in which they are named here.
     ///
     /// Columns are `Utf8`, `Float64`, `Timestamp(µs, UTC)` or `List<Utf8>`. Nothing is given of people who do not allow
-    /// the purpose that the store is read for. This is the one place that sees to it.
-    pub fn scan(&self, table: Table, columns: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
-        let withheld = self.withheld.clone();
+    /// the purpose that the store is read for.
+    pub fn scan(&self, table: Table, columns: &[&str]) -> Result<Rows> {
+        self.scan_allowed(table, columns, None)
+    }
+
+    /// The one place that sees to it that nothing is given of people who do not allow the purpose.
+    fn scan_allowed(&self, table: Table, columns: &[&str], groups: Option<Range<usize>>) -> Result<Rows> {
+        let withheld = self.withheld_here()?;
         let mut people = if withheld.is_empty() { Vec::new() } else { table.people() };
         let asked = columns.len();
         if table == Table::Edges && !people.is_empty() {
@@ -179,9 +220,9 @@ impl Store {
         }
         let all: Vec<&str> = columns.iter().copied().chain(people.iter().map(String::as_str)).collect();
         let ends = self.ends.clone();
-        let batches = self.scan_file(&table.file_name(), &all)?;
+        let batches = self.scan_file(&table.file_name(), &all, groups)?;
         let path = self.path(&table.file_name());
-        Ok(batches.map(move |batch| {
+        Ok(Box::new(batches.map(move |batch| {
             let batch = batch?;
             if people.is_empty() {
                 return Ok(batch);
@@ -190,7 +231,7 @@ impl Store {
             let keep = BooleanArray::from(allowed(&batch, asked, &people, &withheld, &ends));
             let kept = batch.project(&own).and_then(|batch| filter_record_batch(&batch, &keep));
             kept.map_err(|error| Error::parquet(&path)(error.into()))
-        }))
+        })))
     }
 
     /// Ids of the items for which a condition in SQL over the columns of their table is true. The category is the text
@@ -223,17 +264,55 @@ impl Store {
     }
 
     /// The lines that were set aside: `source`, `file`, `line` (`UInt64`), `reason`, `raw`.
-    pub fn quarantine(&self) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
-        self.scan_file(quarantine::FILE, &["source", "file", "line", "reason", "raw"])
+    pub fn quarantine(&self) -> Result<Rows> {
+        self.scan_file(quarantine::FILE, &["source", "file", "line", "reason", "raw"], None)
     }
 
-    pub(crate) fn scan_file(
-        &self,
-        name: &str,
-        columns: &[&str],
-    ) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+    /// Number of row groups of a table: the parts in which [`Store::scan_groups`] reads it.
+    pub fn groups(&self, table: Table) -> Result<usize> {
+        Ok(open_parquet(&self.path(&table.file_name()))?.metadata().num_row_groups())
+    }
+
+    /// As [`Store::scan`], of these row groups alone.
+    pub fn scan_groups(&self, table: Table, columns: &[&str], groups: Range<usize>) -> Result<Rows> {
+        self.scan_allowed(table, columns, Some(groups))
+    }
+
+    /// The last user of each row group of the events.
+    pub fn group_ends(&self) -> Result<Vec<String>> {
+        let metadata = open_parquet(&self.path(&Table::Events.file_name()))?.metadata().clone();
+        let mut ends = Vec::with_capacity(metadata.num_row_groups());
+        for (group, about) in metadata.row_groups().iter().enumerate() {
+            // Events are sorted by user, so the greatest is the last; a very long id may stand there cut short.
+            let end = match about.columns().first().and_then(|users| users.statistics()) {
+                Some(Statistics::ByteArray(users)) if users.max_is_exact() => {
+                    users.max_opt().and_then(|user| user.as_utf8().ok()).map(str::to_owned)
+                }
+                _ => None,
+            };
+            ends.push(match end {
+                Some(end) => end,
+                None => self.last_user(group)?,
+            });
+        }
+        Ok(ends)
+    }
+
+    fn last_user(&self, group: usize) -> Result<String> {
+        let mut last = String::new();
+        for batch in self.scan_file(&Table::Events.file_name(), &["user"], Some(group..group + 1))? {
+            let batch = batch?;
+            let users = batch.column(0).as_string::<i32>();
+            if let Some(row) = users.len().checked_sub(1) {
+                last = users.value(row).to_owned();
+            }
+        }
+        Ok(last)
+    }
+
+    pub(crate) fn scan_file(&self, name: &str, columns: &[&str], groups: Option<Range<usize>>) -> Result<Rows> {
         self.verify(name)?;
-        self::columns(&self.path(name), columns)
+        self::columns(&self.path(name), columns, groups)
     }
 
     /// The person that an id stands for, and all ids of that person, the person's own first.
@@ -242,7 +321,7 @@ impl Store {
             return Ok(vec![id.to_owned()]);
         }
         let (mut person, mut pairs) = (id.to_owned(), Vec::new());
-        for batch in self.scan_file(people::FILE, &["id", "person"])? {
+        for batch in self.scan_file(people::FILE, &["id", "person"], None)? {
             let batch = batch?;
             let [ids, people] = [0, 1].map(|column| batch.column(column).as_string::<i32>());
             for (other, own) in ids.iter().zip(people).filter_map(|(id, person)| Some((id?, person?))) {
@@ -303,9 +382,16 @@ impl Store {
 }
 
 /// The rows of a Parquet file, `columns` in the order in which they are named here.
-pub(crate) fn columns(path: &Path, columns: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+pub(crate) fn columns(path: &Path, columns: &[&str], groups: Option<Range<usize>>) -> Result<Rows> {
     let path = path.to_owned();
-    let builder = open_parquet(&path)?;
+    let mut builder = open_parquet(&path)?;
+    let mut batch_rows = 1 << 16;
+    if let Some(groups) = groups {
+        let count = builder.metadata().num_row_groups();
+        builder = builder.with_row_groups(groups.filter(|group| *group < count).collect());
+        // Who reads groups one by one may want no more than the beginning of one.
+        batch_rows = 1 << 13;
+    }
     let schema = builder.schema().clone();
     let mut indices = Vec::with_capacity(columns.len());
     for column in columns {
@@ -314,15 +400,15 @@ pub(crate) fn columns(path: &Path, columns: &[&str]) -> Result<impl Iterator<Ite
         indices.push(schema.index_of(column).map_err(missing)?);
     }
     let mask = ProjectionMask::roots(builder.parquet_schema(), indices.iter().copied());
-    let reader = builder.with_projection(mask).with_batch_size(1 << 16).build().map_err(Error::parquet(&path))?;
+    let reader = builder.with_projection(mask).with_batch_size(batch_rows).build().map_err(Error::parquet(&path))?;
     // The reader gives columns in the order of the file; this brings them into the order asked for.
     let mut sorted = indices.clone();
     sorted.sort_unstable();
     sorted.dedup();
     let order: Vec<usize> = indices.iter().filter_map(|index| sorted.binary_search(index).ok()).collect();
-    Ok(reader.map(move |batch| {
+    Ok(Box::new(reader.map(move |batch| {
         batch.and_then(|batch| batch.project(&order)).map_err(|error| Error::parquet(&path)(error.into()))
-    }))
+    })))
 }
 
 /// For every row whether nobody in it is withheld. The columns from `first` on name people, the last of them perhaps the

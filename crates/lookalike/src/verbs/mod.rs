@@ -5,6 +5,8 @@ pub mod evaluate;
 pub mod forget;
 pub mod index;
 pub mod ingest;
+pub mod portrait;
+pub mod profile;
 pub mod recommend;
 pub mod recommend_all;
 pub mod show;

@@ -1,4 +1,4 @@
-//! `show`: what a trained model or a preset is.
+//! `show`: what a trained model, a preset, a user, a tag or a segment is.
 
 use std::path::Path;
 
@@ -7,13 +7,24 @@ use lookalike_retrieve::Audit;
 use lookalike_train::Preset;
 use serde_json::{Value, json};
 
-use crate::cli::Show;
+use super::portrait;
+use crate::cli::{Common, Show};
 use crate::failure::Failure;
 use crate::run::Run;
 use crate::say::{Say, grouped, to_value};
 
-pub fn run(args: &Show, say: &Say) -> Result<(), Failure> {
-    let Show::Model { name } = args;
+pub fn run(common: &Common, args: &Show, say: &Say) -> Result<(), Failure> {
+    match args {
+        Show::Model { name } => model(name, say),
+        Show::User { id, of, why: None } => portrait::user(common, of, id, say),
+        Show::User { id, of, why: Some(tag) } => portrait::why(common, of, id, tag, say),
+        Show::Tags { of } => portrait::tags(common, of, say),
+        Show::Tag { name, of } => portrait::tag(common, of, name, say),
+        Show::Segment { name, of } => portrait::segment(common, of, name, say),
+    }
+}
+
+fn model(name: &str, say: &Say) -> Result<(), Failure> {
     if Path::new(name).is_dir() {
         return trained(&Run(name.into()).read()?, say);
     }

@@ -1,0 +1,146 @@
+//! `profile`: the tags of every user as of a day, and what changed between two days.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use jiff::civil::Date;
+use lookalike_portrait::{Catalogue, Profile, diff, latest, snapshot};
+use lookalike_store::{Project, Store};
+use serde_json::json;
+
+use crate::cli::{Common, Profile as Args, ProfileVerb};
+use crate::failure::Failure;
+use crate::say::{Say, grouped, table, to_value};
+use crate::workspace::Workspace;
+
+pub fn run(common: &Common, args: &Args, say: &Say) -> Result<(), Failure> {
+    match args.verb {
+        None => build(common, args, say),
+        Some(ProfileVerb::Diff { before, after }) => compare(common, before, after, say),
+    }
+}
+
+/// The store of a project, brought up to date.
+pub fn stored(common: &Common, say: &Say) -> Result<(Project, Store), Failure> {
+    let Workspace { project, store, .. } = Workspace::open(common, say)?;
+    let none = || Failure::new("the project has no sources, so nothing is known of its users");
+    let store = store.ok_or_else(none)?;
+    Ok((project, store))
+}
+
+fn build(common: &Common, args: &Args, say: &Say) -> Result<(), Failure> {
+    let (project, store) = stored(common, say)?;
+    let start = Instant::now();
+    let catalogue = Catalogue::open(&project)?;
+    let date = args.as_of.map_or_else(|| latest(&project, &store), Ok)?;
+    // A snapshot that cannot be read is replaced, not continued.
+    let before = if args.anew { None } else { snapshot::read(&project, date).ok().map(|(profile, _)| profile) };
+    let profile = Profile::build(&project, &store, &catalogue, date, before.as_ref())?;
+    let hash = snapshot::write(&project, &profile)?;
+    let about = &profile.about;
+    let same = |name: &str, version: &str| {
+        let before = before.iter().filter(|before| before.about.store == about.store);
+        before.flat_map(|before| &before.about.tags).any(|tag| tag.name == name && tag.version == version)
+    };
+    let kept = about.tags.iter().filter(|tag| same(&tag.name, &tag.version)).count();
+    let mut groups: BTreeMap<&str, (u64, f64, usize)> = BTreeMap::new();
+    for tag in &about.tags {
+        let group = tag.name.rsplit_once('/').map_or(tag.name.as_str(), |(group, _)| group);
+        let (tags, share, empty) = groups.entry(group).or_default();
+        *tags += 1;
+        *share += tag.count as f64 / about.users as f64;
+        *empty += usize::from(tag.count == 0);
+    }
+    let row = |(group, (tags, share, empty)): (&&str, &(u64, f64, usize))| {
+        vec![(*group).to_owned(), tags.to_string(), format!("{:.1} %", 100.0 * share / *tags as f64), empty.to_string()]
+    };
+    let rows: Vec<Vec<String>> = groups.iter().map(row).collect();
+    say.line(format!("{} users as of {date}, {} tags", grouped(about.users as u64), about.tags.len()));
+    say.line("");
+    say.line(table(&["tags", "count", "mean coverage", "without a value"], &rows));
+    if !about.left_out.is_empty() {
+        say.line(format!("left out: {}", by_reason(&about.left_out)));
+    }
+    say.line("");
+    let folder = snapshot::folder(&project, date);
+    let seconds = start.elapsed().as_secs_f64();
+    say.line(format!(
+        "profile: {} ({kept} of {} tags taken from before, {seconds:.1} s)",
+        folder.display(),
+        about.tags.len()
+    ));
+    if let Some(user) = profile.users.first() {
+        say.line(format!("next: lookalike show user {user}"));
+    }
+    let tags: Vec<_> = about
+        .tags
+        .iter()
+        .map(|tag| json!({ "name": tag.name, "version": tag.version, "kind": tag.kind, "users": tag.count }))
+        .collect();
+    say.json(&json!({
+        "hash": hash,
+        "as_of": date.to_string(),
+        "users": about.users,
+        "tags": tags,
+        "left_out": about.left_out,
+        "kept": kept,
+        "seconds": seconds,
+        "folder": folder.display().to_string(),
+    }))
+}
+
+/// Names by the reason that they share.
+fn by_reason(left_out: &BTreeMap<String, String>) -> String {
+    let short = |name: &String| name.rsplit('/').next().unwrap_or(name).to_owned();
+    left_out.iter().map(|(name, reason)| format!("{} ({reason})", short(name))).collect::<Vec<_>>().join(", ")
+}
+
+fn compare(common: &Common, before: Date, after: Date, say: &Say) -> Result<(), Failure> {
+    let project = Project::open(&common.project)?;
+    let read = |date| snapshot::read(&project, date).map(|(profile, _)| profile);
+    let difference = diff::compare(&read(before)?, &read(after)?);
+    say.line(format!(
+        "{before} → {after}: {} users came, {} went, {} stayed",
+        grouped(difference.came as u64),
+        grouped(difference.went as u64),
+        grouped(difference.stayed as u64)
+    ));
+    for (what, names) in
+        [("new", &difference.added), ("gone", &difference.removed), ("defined otherwise", &difference.redefined)]
+    {
+        if !names.is_empty() {
+            say.line(format!("tags {what}: {}", names.join(", ")));
+        }
+    }
+    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
+    let rows: Vec<Vec<String>> = difference
+        .tags
+        .iter()
+        .map(|tag| {
+            let changed = 100.0 * tag.changed as f64 / difference.stayed.max(1) as f64;
+            vec![tag.name.clone(), grouped(tag.changed as u64), format!("{changed:.1} %"), number(tag.psi)]
+        })
+        .collect();
+    say.line("");
+    say.line(table(&["tag", "users changed", "share", "PSI"], &rows));
+    for flow in &difference.flows {
+        say.line("");
+        say.line(format!("{}: from (row) to (column)", flow.tag));
+        let header: Vec<&str> = [""].into_iter().chain(flow.values.iter().map(String::as_str)).collect();
+        let rows: Vec<Vec<String>> = flow
+            .values
+            .iter()
+            .zip(&flow.counts)
+            .map(|(value, counts)| {
+                let counts = counts.iter().map(|count| match *count {
+                    0 => "·".to_owned(),
+                    count if count < u64::from(project.min_cell) => format!("<{}", project.min_cell),
+                    count => grouped(count),
+                });
+                [vec![value.clone()], counts.collect()].concat()
+            })
+            .collect();
+        say.line(table(&header, &rows));
+    }
+    say.json(&to_value(&difference)?)
+}

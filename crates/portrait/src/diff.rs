@@ -1,0 +1,158 @@
+//! What changed between two profiles: which tags, who moved, and whether the tag or the users changed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::column::{Column, Values};
+use crate::profile::Profile;
+
+/// What changed between two profiles.
+#[derive(Debug, Clone, Serialize)]
+pub struct Difference {
+    /// Users in the newer one alone.
+    pub came: usize,
+    /// Users in the older one alone.
+    pub went: usize,
+    /// Users in both.
+    pub stayed: usize,
+    /// Tags of the newer one alone.
+    pub added: Vec<String>,
+    /// Tags of the older one alone.
+    pub removed: Vec<String>,
+    /// Tags of both that compute something else: what changed of them says nothing of the users.
+    pub redefined: Vec<String>,
+    /// What changed of the tags that both have, most first.
+    pub tags: Vec<Change>,
+    /// How users moved between the values of segments.
+    pub flows: Vec<Flow>,
+}
+
+/// What changed of a tag.
+#[derive(Debug, Clone, Serialize)]
+pub struct Change {
+    /// Its name.
+    pub name: String,
+    /// Users of both profiles whose value is another.
+    pub changed: usize,
+    /// Population stability index of its values, over all users of either; `None` where there is nothing to compare.
+    pub psi: Option<f64>,
+}
+
+/// Users of a segment by where they were and where they are.
+#[derive(Debug, Clone, Serialize)]
+pub struct Flow {
+    /// Name of the tag.
+    pub tag: String,
+    /// Its values; the last stands for users without one.
+    pub values: Vec<String>,
+    /// Users from each value (outer) to each value (inner).
+    pub counts: Vec<Vec<u64>>,
+}
+
+/// Name of users without a value.
+const WITHOUT: &str = "(none)";
+
+/// Compares two profiles.
+pub fn compare(before: &Profile, after: &Profile) -> Difference {
+    let pairs = pairs(&before.users, &after.users);
+    let names = |profile: &Profile| profile.about.tags.iter().map(|tag| tag.name.clone()).collect::<Vec<_>>();
+    let (old, new) = (names(before), names(after));
+    let only =
+        |some: &[String], others: &[String]| some.iter().filter(|name| !others.contains(name)).cloned().collect();
+    let (mut redefined, mut tags, mut flows) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, about) in after.about.tags.iter().enumerate() {
+        let Ok(earlier) = before.tag(&about.name) else { continue };
+        if before.about.tags[earlier].version != about.version {
+            redefined.push(about.name.clone());
+        }
+        let (was, is) = (&before.columns[earlier], &after.columns[place]);
+        let changed = pairs.iter().filter(|(a, b)| !same(was, *a, is, *b)).count();
+        tags.push(Change { name: about.name.clone(), changed, psi: psi(was, is) });
+        if about.kind == "rules" {
+            flows.push(flow(&about.name, was, is, &pairs));
+        }
+    }
+    tags.sort_by(|a, b| b.changed.cmp(&a.changed).then_with(|| a.name.cmp(&b.name)));
+    Difference {
+        came: after.users.len() - pairs.len(),
+        went: before.users.len() - pairs.len(),
+        stayed: pairs.len(),
+        added: only(&new, &old),
+        removed: only(&old, &new),
+        redefined,
+        tags,
+        flows,
+    }
+}
+
+/// Rows of the users that both lists have; both are sorted.
+pub(crate) fn pairs(before: &[String], after: &[String]) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
+    let mut next = 0;
+    for (row, user) in before.iter().enumerate() {
+        next += after[next..].partition_point(|other| other < user);
+        if after.get(next) == Some(user) {
+            pairs.push((row, next));
+        }
+    }
+    pairs
+}
+
+fn same(was: &Column, a: usize, is: &Column, b: usize) -> bool {
+    match (&was.values, &is.values) {
+        (Values::Number(_), Values::Number(_)) => was.values.number(a) == is.values.number(b),
+        (Values::List { .. }, Values::List { .. }) => {
+            was.values.list(a).map(|(name, _)| name).eq(is.values.list(b).map(|(name, _)| name))
+        }
+        _ => was.values.text(a) == is.values.text(b),
+    }
+}
+
+fn flow(tag: &str, was: &Column, is: &Column, pairs: &[(usize, usize)]) -> Flow {
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for (a, b) in pairs {
+        let key = (was.values.text(*a).unwrap_or(WITHOUT), is.values.text(*b).unwrap_or(WITHOUT));
+        *counts.entry(key).or_default() += 1;
+    }
+    let mut values: Vec<&str> = counts.keys().flat_map(|(from, to)| [*from, *to]).filter(|v| *v != WITHOUT).collect();
+    values.sort_unstable();
+    values.dedup();
+    if counts.keys().any(|(from, to)| [*from, *to].contains(&WITHOUT)) {
+        values.push(WITHOUT);
+    }
+    let count = |from: &str, to: &str| counts.get(&(from, to)).copied().unwrap_or_default();
+    let counts = values.iter().map(|from| values.iter().map(|to| count(from, to)).collect()).collect();
+    Flow { tag: tag.to_owned(), values: values.into_iter().map(str::to_owned).collect(), counts }
+}
+
+/// The population stability index, Σ (p − q) · ln (p / q) over bins: values of texts, tenths of the older numbers, and
+/// one bin for users without a value. Shares under a ten-thousandth count as that, so that an empty bin stays finite.
+pub(crate) fn psi(was: &Column, is: &Column) -> Option<f64> {
+    let floor = |share: f64| share.max(1e-4);
+    let mut shares: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    let edges = match &was.values {
+        Values::Number(numbers) => {
+            let mut sorted: Vec<f64> = numbers.iter().copied().filter(|number| !number.is_nan()).collect();
+            sorted.sort_unstable_by(f64::total_cmp);
+            (1..10).filter_map(|tenth| sorted.get(sorted.len() * tenth / 10).copied()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut add = |column: &Column, second: bool| {
+        let users = column.values.len();
+        for row in 0..users {
+            let bin = match (column.values.number(row), column.values.text(row)) {
+                (Some(number), _) => edges.partition_point(|edge: &f64| *edge < number).to_string(),
+                (None, Some(text)) => text.to_owned(),
+                (None, None) => WITHOUT.to_owned(),
+            };
+            let (p, q) = shares.entry(bin).or_default();
+            *(if second { q } else { p }) += 1.0 / users as f64;
+        }
+    };
+    add(was, false);
+    add(is, true);
+    let term = |(p, q): &(f64, f64)| (floor(*q) - floor(*p)) * (floor(*q) / floor(*p)).ln();
+    (!was.values.is_empty() && !is.values.is_empty()).then(|| shares.values().map(term).sum())
+}

@@ -1,0 +1,2 @@
+//! `lookalike profile` and what shows its results.
+#![allow(clippy::unwrap_used)]

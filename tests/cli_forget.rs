@@ -5,24 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Shop, parquet_rows};
-
-/// Cells of Parquet files below a folder that are this text.
-fn cells(folder: &Path, text: &str) -> usize {
-    let mut found = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.extension().and_then(|extension| extension.to_str()) {
-            _ if path.is_dir() => found += cells(&path, text),
-            Some("parquet") => {
-                let rows = parquet_rows(&path);
-                found += rows.iter().flat_map(|row| row.split('|')).filter(|cell| *cell == text).count();
-            }
-            _ => {}
-        }
-    }
-    found
-}
+use common::{Shop, cells};
 
 #[test]
 fn nothing_is_erased_without_yes() {
@@ -80,6 +63,18 @@ fn what_was_written_elsewhere_in_the_project_is_found() {
     shop.run(&["forget", "u07", "--yes"]).hints(1, &["everyone.parquet", "still names the person"]);
     std::fs::remove_file(shop.path("everyone.parquet")).unwrap();
     shop.run(&["forget", "u07", "--yes"]).says(&["0 name the person"]);
+}
+
+#[test]
+fn profiles_that_describe_the_person_go() {
+    let shop = Shop::new();
+    shop.run(&["ingest"]).ok();
+    for (day, file) in [("2024-05-01", "events.parquet"), ("2024-06-01", "items.parquet")] {
+        std::fs::create_dir_all(shop.path("profiles").join(day)).unwrap();
+        std::fs::copy(shop.path("store").join(file), shop.path("profiles").join(day).join("long.parquet")).unwrap();
+    }
+    shop.run(&["forget", "u07", "--yes"]).says(&["profiles/2024-05-01: describes the person", "0 name the person"]);
+    assert!(!shop.path("profiles/2024-05-01").exists() && shop.path("profiles/2024-06-01").exists());
 }
 
 #[test]

@@ -51,10 +51,30 @@ fn people_get_a_table() {
 }
 
 #[test]
+fn people_are_told_what_was_put_right() {
+    let rules = "[sources.lines.missing]\nvalue = \"keep\"\n[sources.lines.returns]\nwhen = \"paid LIKE '-%'\"\n\
+                 [sources.words]\npath = \"words.csv\"\ntable = \"events\"\nkind = \"consent\"\nat = \"at\"\n\
+                 map = { user = \"who\", text = \"word\" }\n[consent]\nkind = \"consent\"\naction = \"text\"\n\
+                 default = \"granted\"\n[sources.same]\npath = \"same.csv\"\ntable = \"edges\"\nkind = \"same-person\"\n\
+                 map = { from = \"a\", to = \"b\" }\n[identity]\nreject = [\"none\"]\n[interactions]";
+    let shop = Shop::with("[interactions]", rules);
+    let more = "u00,i777,2024-01-01,1\nu00,i777,2024-01-02,-1\nu00,i778,2024-01-02,-1\nu00,i001,2024-01-01,\n";
+    shop.write("lines.csv", lines() + more).write("words.csv", "who,at,word\nnew,2024-01-01,grant\n");
+    shop.write("same.csv", "a,b\nu01,u02\nu01,none\n");
+    ingest(&shop).says(&[
+        "lines: 1 × `value` is empty, and kept so",
+        "lines: 2 returns, of which 1 found all they take back, 0 a part of it, 1 nothing; 1 lines were taken back whole, 0 in part",
+        "identity: 2 ids are 1 people; 1 edges name nobody; 0 ids in 0 groups",
+        "consent: 1 rows about 1 people, 1 of them otherwise unknown",
+    ]);
+}
+
+#[test]
 fn the_same_sources_give_the_same_bytes() {
     let shop = Shop::new();
     ingest(&shop).ok();
     let first = shop.files("store");
+    std::fs::remove_dir_all(shop.path("store")).unwrap();
     ingest(&shop).ok();
     assert!(first.len() >= 5 && first == shop.files("store"));
 }
@@ -162,6 +182,7 @@ fn a_full_disk_is_an_error_and_the_old_store_stays() {
     let shop = Shop::new();
     ingest(&shop).ok();
     let before = shop.files("store");
+    shop.write("lines.csv", lines() + "u00,i000,2024-01-01,1\n");
     shop.run_with_small_files(1, &["ingest"]).hints(1, &["cannot write `", "store.tmp"]);
     assert!(before == shop.files("store") && !shop.path("store.tmp").exists());
 }
@@ -174,4 +195,19 @@ fn nothing_is_lost_when_a_source_breaks_later() {
     shop.write("lines.csv", "");
     ingest(&shop).fails(1, &["is empty"]);
     assert!(before == shop.files("store"));
+}
+
+#[test]
+fn nothing_is_read_again_where_nothing_changed() {
+    let shop = Shop::new();
+    let first = ingest(&shop);
+    let made = std::fs::metadata(shop.path("store")).unwrap().modified().unwrap();
+    let again = ingest(&shop);
+    assert_eq!(std::fs::metadata(shop.path("store")).unwrap().modified().unwrap(), made);
+    assert_eq!(first.out, again.out);
+    assert!(again.err.contains("nothing has changed"), "{}", again.err);
+    // What is damaged is built anew, though its sources are the same.
+    shop.damage("store/events.parquet", |bytes| bytes[100] ^= 1);
+    assert!(!ingest(&shop).ok().err.contains("nothing has changed"));
+    assert!(ingest(&shop).ok().err.contains("nothing has changed"));
 }

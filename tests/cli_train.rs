@@ -268,3 +268,31 @@ fn a_bundle_folder_with_other_files_is_left_alone() {
     train(&shop, "run", &["--quiet"]).hints(1, &["holds other files"]);
     assert_eq!(shop.files("run/bundle").len(), 1);
 }
+
+#[test]
+fn whoever_says_no_is_in_nothing_that_training_leaves() {
+    let consent = r#"[sources.words]
+path = "words.csv"
+table = "events"
+kind = "consent"
+at = { column = "at", stored_as = "UTC" }
+map = { user = "who", text = "word", session = "until" }
+[consent]
+kind = "consent"
+action = "text"
+expires = "session"
+default = "granted"
+[interactions]"#;
+    let shop = Shop::with("[interactions]", consent);
+    let trained_on = |words: &str| {
+        shop.write("words.csv", format!("who,at,word,until\n{words}"));
+        shop.train(&["--epochs", "1", "--quiet"]).ok();
+        (1..4).map(|n| common::cells(&shop.path("runs"), &format!("u{n:02}")) > 0).collect::<Vec<_>>()
+    };
+    assert_eq!(trained_on("u01,2024-01-05,grant,\n"), [true, true, true]);
+    let words = "u01,2024-01-05,grant,\nu01,2024-02-05,revoke,\nu02,2024-02-05,deny,\nu02,2024-02-06,grant,\nu03,2024-02-05,grant,2024-12-31\n";
+    assert_eq!(trained_on(words), [false, true, false]);
+    shop.run(&["recommend", "--run", "runs/ials", "--user", "u01"]).fails(1, &["user `u01` does not occur"]);
+    // The store itself keeps what it was told, the ledger included.
+    assert!(common::cells(&shop.path("store"), "u01") > 0);
+}

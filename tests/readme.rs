@@ -9,7 +9,7 @@ use std::process::Command;
 use common::Shop;
 
 const PAGES: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
-const VERBS: [&str; 7] = ["ingest", "train", "evaluate", "index", "recommend", "similar", "show"];
+const VERBS: [&str; 9] = ["ingest", "train", "evaluate", "index", "recommend", "similar", "show", "check", "forget"];
 /// What cargo is told besides the names that are looked up below.
 const CARGO: [&str; 9] = ["run", "test", "build", "fmt", "clippy", "install", "--release", "--all-targets", "--all"];
 
@@ -69,7 +69,8 @@ fn check_lookalike(command: &str) {
         return;
     }
     let mut help = help(verb).unwrap_or_else(|| panic!("`lookalike {command}`: there is no verb `{verb}`"));
-    if let Some(of) = command.split_whitespace().nth(1).filter(|word| ["bench", "search"].contains(word)) {
+    let verbs = ["bench", "search", "data", "tags", "privacy", "user", "tag", "segment", "model", "diff", "validate", "fit", "describe", "compare"];
+    if let Some(of) = command.split_whitespace().nth(1).filter(|word| verbs.contains(word)) {
         let output = Command::new(env!("CARGO_BIN_EXE_lookalike")).args([verb, of, "--help"]).output().unwrap();
         help += &String::from_utf8(output.stdout).unwrap();
     }
@@ -131,6 +132,9 @@ fn places(shop: &Shop) -> Vec<PathBuf> {
     let crates = root().join("crates").read_dir().unwrap().map(|entry| entry.unwrap().path());
     places.extend(crates.flat_map(|path| [path.join("src"), path.join("tests"), path]));
     places.push(root().join("crates/lookalike/src/verbs"));
+    // What not every project has.
+    let fixture = root().join("crates/store/tests/fixtures/format-2");
+    places.extend([fixture.join("store"), fixture]);
     places
 }
 

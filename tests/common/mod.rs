@@ -284,3 +284,20 @@ pub fn parquet_rows(path: &Path) -> Vec<String> {
     });
     rows.collect()
 }
+
+/// Cells of Parquet files below a folder that are this text.
+pub fn cells(folder: &Path, text: &str) -> usize {
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            _ if path.is_dir() => found += cells(&path, text),
+            Some("parquet") => {
+                let rows = parquet_rows(&path);
+                found += rows.iter().flat_map(|row| row.split('|')).filter(|cell| *cell == text).count();
+            }
+            _ => {}
+        }
+    }
+    found
+}

@@ -84,12 +84,6 @@ pub fn fingerprint(project: &Project, store: Option<&Store>) -> Result<String, E
     };
     if let Some(store) = store {
         part(store.hash());
-        let withheld = store.withheld_here()?;
-        if !withheld.is_empty() {
-            let mut withheld: Vec<&str> = withheld.iter().map(String::as_str).collect();
-            withheld.sort_unstable();
-            part(withheld.join("\n"));
-        }
     }
     part(format!("{:?} {}", project.interactions.kinds, project.timezone.iana_name().unwrap_or("UTC")));
     match &project.interactions.split {

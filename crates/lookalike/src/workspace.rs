@@ -19,14 +19,20 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Opens the project and ingests its sources if the store is missing or older than they are.
+    /// The project and those whom models may learn from; see [`Workspace::open_for`].
     pub fn open(common: &Common, say: &Say) -> Result<Self, Failure> {
+        Self::open_for(common, "training", say)
+    }
+
+    /// Opens the project and ingests its sources if the store is missing or older than they are. The store gives
+    /// nothing of people who today do not allow the purpose.
+    pub fn open_for(common: &Common, purpose: &str, say: &Say) -> Result<Self, Failure> {
         let start = Instant::now();
         let project = Project::open(&common.project)?;
         let given = matches!(project.interactions.split, Split::Given { .. });
         let store = match given && project.sources.is_empty() {
             true => None,
-            false => Some(up_to_date(&project, say)?),
+            false => Some(up_to_date(&project, say)?.for_purpose(purpose, Timestamp::now())),
         };
         Ok(Self { project, store, ingest_seconds: start.elapsed().as_secs_f64() })
     }
@@ -46,17 +52,12 @@ fn up_to_date(project: &Project, say: &Say) -> Result<Store, Failure> {
     if let Ok(store) = Store::open(project)
         && store.is_stale(project)?.is_none()
     {
-        return Ok(for_training(store));
+        return Ok(store);
     }
     let report = ingest(project, say)?;
     say.line(report_text(&report));
     say.line("");
-    Ok(for_training(Store::open(project)?))
-}
-
-/// The store without those who today do not allow that a model learns from them.
-fn for_training(store: Store) -> Store {
-    store.for_purpose("training", Timestamp::now())
+    Ok(Store::open(project)?)
 }
 
 /// Ingests with a counter on stderr.
@@ -81,6 +82,31 @@ pub fn report_text(report: &Report) -> String {
         for (reason, lines) in &source.reasons {
             reasons.push_str(&format!("\n  {name}: {} × {reason}", grouped(*lines)));
         }
+        for (column, lines) in &source.gaps {
+            reasons.push_str(&format!("\n  {name}: {} × `{column}` is empty, and kept so", grouped(*lines)));
+        }
+        if let Some(returns) = &source.returns {
+            let [all, matched, partly, unmatched] =
+                [returns.lines, returns.matched, returns.partly, returns.unmatched].map(grouped);
+            let [whole, part] = [returns.withdrawn, returns.reduced].map(grouped);
+            reasons.push_str(&format!(
+                "\n  {name}: {all} returns, of which {matched} found all they take back, {partly} a part of it, \
+                 {unmatched} nothing; {whole} lines were taken back whole, {part} in part"
+            ));
+        }
+    }
+    if let Some(identity) = &report.identity {
+        let counts = [identity.ids, identity.people, identity.rejected, identity.ids_apart, identity.too_large];
+        let [ids, people, rejected, apart, groups] = counts.map(grouped);
+        reasons.push_str(&format!(
+            "\nidentity: {ids} ids are {people} people; {rejected} edges name nobody; {apart} ids in {groups} groups too \
+             large for a person were left apart"
+        ));
+    }
+    if let Some(consent) = &report.consent {
+        let [lines, people, unknown] = [consent.lines, consent.people, consent.unknown].map(grouped);
+        reasons
+            .push_str(&format!("\nconsent: {lines} rows about {people} people, {unknown} of them otherwise unknown"));
     }
     let tables: Vec<String> = report.tables.iter().map(|(name, rows)| format!("{name} {}", grouped(*rows))).collect();
     let table = table(&["source", "in", "kept", "fixed", "quarantined"], &rows);

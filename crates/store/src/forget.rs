@@ -8,6 +8,7 @@ use arrow::array::{Array, AsArray};
 use crate::clean::{Cleaner, Raw, text};
 use crate::error::Result;
 use crate::files;
+use crate::forgotten::Forgotten;
 use crate::interactions::Split;
 use crate::people;
 use crate::project::Project;
@@ -16,6 +17,7 @@ use crate::read::Reader;
 use crate::schema::Table;
 use crate::source::Format;
 use crate::store::Store;
+use crate::swap;
 
 /// Where the store names a person.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +43,9 @@ pub struct SourceLines {
 /// leaves them out.
 pub fn forget(project: &mut Project, ids: &[String]) -> Result<()> {
     let root = project.root.clone();
+    // Two people may be forgotten at once, and neither list may be lost.
+    let _lock = swap::lock(&root)?;
+    project.forgotten = Forgotten::open(&root)?;
     project.forgotten.add(&root, ids.iter().map(String::as_str))
 }
 

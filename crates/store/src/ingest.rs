@@ -8,6 +8,7 @@ use arrow::datatypes::{SchemaRef, UInt32Type, UInt64Type};
 use crate::clean::{Cleaner, FORGOTTEN, sentence};
 use crate::error::{Error, Result, listed};
 use crate::files::{self, Input};
+use crate::forgotten::Forgotten;
 use crate::identity::People;
 use crate::manifest::{self, Manifest, TableEntry};
 use crate::people;
@@ -54,6 +55,8 @@ pub fn ingest(project: &Project, progress: &mut dyn FnMut(Progress<'_>)) -> Resu
     }
     let inputs = files::inputs(project)?;
     let builder = swap::Builder::new(&project.root)?;
+    // Somebody may have asked to be forgotten since the project was opened.
+    let project = &Project { forgotten: Forgotten::open(&project.root)?, ..project.clone() };
     let people = people::find(project, &inputs)?;
     let mut run = Run::new(project, &inputs, &people, builder.path())?;
     run.read(progress)?;

@@ -147,12 +147,18 @@ impl Store {
         Ok(known.next().map(|print| format!("`{}` is gone", print.path)))
     }
 
+    /// Whether every file still has the bytes that were written.
+    pub fn is_whole(&self) -> bool {
+        self.manifest.tables.keys().all(|name| self.verify(name).is_ok())
+    }
+
     /// What the ingest did.
     pub fn report(&self) -> &Report {
         &self.manifest.report
     }
 
-    /// A hash of the contents of the four tables, in hexadecimal, whoever may be read.
+    /// A hash of the contents of the four tables and of whose part in them is not given, in hexadecimal: a grant can end
+    /// without a new line, and what was made with that person's data must not be taken for current then.
     pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for table in Table::ALL {
@@ -160,10 +166,17 @@ impl Store {
                 hasher.update(entry.blake3.as_bytes());
             }
         }
+        // Where it cannot be found out, no table can be read either, and reading says why.
+        let withheld = self.withheld_here().unwrap_or_default();
+        let mut withheld: Vec<&String> = withheld.iter().collect();
+        withheld.sort_unstable();
+        for user in withheld {
+            hasher.update(user.as_bytes()).update(b"\n");
+        }
         hasher.finalize().to_hex().to_string()
     }
 
-    /// Number of rows of a table.
+    /// Number of rows of a table, whoever may be read.
     pub fn rows(&self, table: Table) -> u64 {
         self.manifest.tables.get(&table.file_name()).map_or(0, |entry| entry.rows)
     }

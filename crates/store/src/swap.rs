@@ -19,6 +19,14 @@ pub(crate) fn folder(root: &Path) -> PathBuf {
     root.join(STORE)
 }
 
+/// Holds the project's lock as long as it lives; waits while another process ingests.
+pub(crate) fn lock(root: &Path) -> Result<File> {
+    let path = root.join(LOCK);
+    let lock = File::create(&path).map_err(Error::write(&path))?;
+    lock.lock().map_err(Error::write(&path))?;
+    Ok(lock)
+}
+
 /// A store in the making; dropped without [`Builder::publish`], it leaves nothing behind.
 pub(crate) struct Builder {
     root: PathBuf,
@@ -74,10 +82,8 @@ pub(crate) fn recover(root: &Path) -> Result<()> {
     if folder(root).exists() || !root.join(OLD).exists() {
         return Ok(());
     }
-    let path = root.join(LOCK);
-    let lock = File::create(&path).map_err(Error::write(&path))?;
     // A run that is alive holds the lock and is about to finish the step itself.
-    lock.lock().map_err(Error::write(&path))?;
+    let _lock = lock(root)?;
     restore(root)
 }
 

@@ -89,13 +89,25 @@ fn privacy(common: &Common, say: &Say) -> Result<(), Failure> {
     report(&found.into_iter().map(check).collect::<Vec<_>>(), say)
 }
 
+/// A figure as short as it can be told apart from none.
+fn figure(figure: f64) -> String {
+    match figure.abs() {
+        _ if figure.fract() == 0.0 => format!("{figure}"),
+        small if small < 0.001 => format!("{figure:.2e}"),
+        _ => format!("{figure:.4}"),
+    }
+}
+
 /// Tells of all checks, and fails if one of them does.
 pub fn report(checks: &[Check], say: &Say) -> Result<(), Failure> {
-    let figure = |check: &Check| format!("{:.4}", check.figure).trim_end_matches('0').trim_end_matches('.').to_owned();
     let row = |check: &Check| {
-        vec![check.name.clone(), if check.ok { "ok" } else { "FAILS" }.to_owned(), figure(check), check.note.clone()]
+        vec![check.name.clone(), if check.ok { "ok" } else { "FAILS" }.to_owned(), figure(check.figure)]
     };
-    say.line(table(&["check", "", "figure", "what it is"], &checks.iter().map(row).collect::<Vec<_>>()));
+    let rows: Vec<_> = checks.iter().map(row).collect();
+    let notes = std::iter::once("what it is").chain(checks.iter().map(|check| check.note.as_str()));
+    for (line, note) in table(&["check", "", "figure"], &rows).lines().zip(notes) {
+        say.line(format!("{line}  {note}"));
+    }
     say.json(&json!({ "checks": checks }))?;
     let failed: Vec<_> = checks.iter().filter(|check| !check.ok).map(|check| format!("`{}`", check.name)).collect();
     match failed.len() {

@@ -33,26 +33,31 @@ pub fn run(common: &Common, args: &Forget, say: &Say) -> Result<(), Failure> {
         None => vec![user.to_owned()],
     };
     let before = store.as_ref().map(|store| store.mentions(&ids)).transpose()?.unwrap_or_default();
-    let runs = runs(&project, &ids)?;
+    let (runs, profiles) = (runs(&project, &ids)?, profiles(&project, &ids)?);
+    let derived = [runs.clone(), profiles.clone()].concat();
     let sources = lookalike_store::source_lines(&project, &ids)?;
-    let known = before.total() > 0 || !runs.is_empty() || !sources.is_empty() || project.has_forgotten(user);
+    let known = before.total() > 0 || !derived.is_empty() || !sources.is_empty() || project.has_forgotten(user);
     if !known {
         return Err(Failure::new(format!("nobody in project `{}` is called `{user}`", project.name))
             .with_hint("ids are compared letter by letter, as they stand in the store"));
     }
-    tell_before(&before, &runs, say);
+    tell_before(&before, &runs, &profiles, say);
     if !args.yes {
         tell_sources(&project, &sources, say);
-        say.json(&json!({ "user": user, "erased": false, "store": before.rows, "runs": runs, "sources": lines(&project, &sources) }))?;
+        say.json(&json!({
+            "user": user, "erased": false, "store": before.rows, "derived": derived,
+            "sources": lines(&project, &sources),
+        }))?;
         return Err(Failure::new("nothing was erased").with_hint("add `--yes` to erase all of this"));
     }
     lookalike_store::forget(&mut project, &ids)?;
-    runs.iter().try_for_each(|run| erase(&Run(run.clone())))?;
+    runs.into_iter().try_for_each(|run| erase(&Run(run)))?;
+    profiles.iter().try_for_each(|profile| fs::remove_dir_all(profile).map_err(io("removed", profile)))?;
     if !project.sources.is_empty() {
         let report = workspace::ingest(&project, say);
         report.map_err(|failure| failure.after("the person will not come back, but the old store is still there"))?;
     }
-    prove(&project, user, &ids, &before, &runs, &sources, say)
+    prove(&project, user, &ids, &before, &derived, &sources, say)
 }
 
 /// The store, if there is one that can be read.
@@ -64,7 +69,7 @@ fn present(project: &Project) -> Result<Option<Store>, Failure> {
     }
 }
 
-fn tell_before(before: &Mentions, runs: &[PathBuf], say: &Say) {
+fn tell_before(before: &Mentions, runs: &[PathBuf], profiles: &[PathBuf], say: &Say) {
     for (file, rows) in &before.rows {
         say.line(format!("store/{file}: {} rows name the person", grouped(*rows)));
     }
@@ -73,6 +78,9 @@ fn tell_before(before: &Mentions, runs: &[PathBuf], say: &Say) {
             "{}: was trained with the person, or may have been; its bundle must be made anew",
             run.display()
         ));
+    }
+    for profile in profiles {
+        say.line(format!("{}: describes the person, and must be made anew", profile.display()));
     }
 }
 
@@ -116,6 +124,25 @@ fn runs(project: &Project, ids: &[String]) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
+/// The profiles of the project that describe the person.
+fn profiles(project: &Project, ids: &[String]) -> Result<Vec<PathBuf>, Failure> {
+    let folder = project.root.join("profiles");
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(io("read", &folder))? {
+        let profile = entry.map_err(io("read", &folder))?.path();
+        let mut scan = Scan::default();
+        // One that cannot be read says nothing of whom it describes.
+        if profile.is_dir() && (scan.folder(&profile, &[], ids).is_err() || !scan.people.is_empty()) {
+            found.push(profile);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// What training leaves in a run that knows people: the bundle under each of its names, and the checkpoint.
 fn made(run: &Run) -> Vec<PathBuf> {
     let names = [".bundle.next", ".bundle.last"].map(|name| run.0.join(name));
@@ -153,7 +180,7 @@ fn prove(
     let same: BTreeMap<String, u64> =
         after.same_text.iter().map(|(place, cells)| (format!("store/{place}"), *cells)).chain(scan.same_text).collect();
     for run in erased {
-        say.line(format!("removed: the bundle of {}; train it again", run.display()));
+        say.line(format!("removed from {}: all that knows people; make it anew where it is needed", run.display()));
     }
     if before.total() > 0 {
         say.line(format!("erased: {} rows of the store", grouped(before.total())));
@@ -170,7 +197,7 @@ fn prove(
     ));
     tell_sources(project, sources, say);
     say.json(&json!({
-        "user": user, "erased": true, "store": before.rows, "runs": erased, "sources": lines(project, sources),
+        "user": user, "erased": true, "store": before.rows, "derived": erased, "sources": lines(project, sources),
         "scan": { "cells": scan.cells, "bytes": scan.bytes, "people": named, "same_text": same },
     }))?;
     match named.keys().next() {
@@ -188,6 +215,12 @@ fn own(project: &Project) -> Vec<PathBuf> {
     }
     own.extend(["store", ".git", "target"].map(|name| project.root.join(name)));
     own
+}
+
+/// Whether a column of a file that this program wrote names people.
+fn names_people(file: &Path, column: &str) -> bool {
+    let of_users = file.file_name().is_some_and(|name| name == "users.parquet");
+    ["user", "from", "to"].contains(&column) || of_users && column == "id"
 }
 
 #[derive(Default)]
@@ -229,11 +262,10 @@ impl Scan {
                 self.cells += column.len() as u64;
                 let equal = |cell: &&str| ids.iter().any(|id| id == cell);
                 let found = column.as_string::<i32>().iter().flatten().filter(equal).count() as u64;
-                let place = format!("{}: {}", path.display(), field.name());
-                match field.name().as_str() {
-                    _ if found == 0 => {}
-                    "user" | "from" | "to" => drop(self.people.insert(place, found)),
-                    _ => drop(self.same_text.insert(place, found)),
+                if found > 0 {
+                    let people = names_people(path, field.name());
+                    let places = if people { &mut self.people } else { &mut self.same_text };
+                    *places.entry(format!("{}: {}", path.display(), field.name())).or_default() += found;
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! One JSON object per line. Numbers and truth values are carried as their text; a missing key is no value.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -7,8 +8,14 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::SchemaRef;
 use serde_json::{Map, Value};
 
-use super::{Broken, RawBatch, TextColumns, require};
+use super::{BATCH_BYTES, BATCH_LINES, Broken, RawBatch, TextColumns, require};
 use crate::error::{Error, Result};
+
+/// Keys that nobody asked for are remembered up to this number.
+const NAMES: usize = 256;
+
+/// A line: its number, and what it says or what is wrong with it.
+type Record = (u64, Result<Map<String, Value>, Broken>);
 
 pub(crate) struct JsonlReader {
     file: PathBuf,
@@ -16,8 +23,12 @@ pub(crate) struct JsonlReader {
     needed: Vec<String>,
     /// Keys that occurred in any line so far.
     seen: Vec<String>,
-    /// Columns of the batches, settled by the first line that is an object.
+    /// Columns of the batches, settled by the first lines.
     schema: Option<SchemaRef>,
+    /// Lines that were read to settle the columns, and not given yet.
+    ahead: VecDeque<Record>,
+    /// Whether any line was an object.
+    objects: bool,
     line: u64,
     read: u64,
     length: u64,
@@ -34,6 +45,8 @@ impl JsonlReader {
             needed: needed.to_vec(),
             seen: Vec::new(),
             schema: None,
+            ahead: VecDeque::new(),
+            objects: false,
             line: 0,
             read: 0,
             length,
@@ -60,26 +73,58 @@ impl JsonlReader {
         }
     }
 
+    /// The next line that is not blank, taken apart.
+    fn record(&mut self) -> Result<Option<Record>> {
+        if let Some(record) = self.ahead.pop_front() {
+            return Ok(Some(record));
+        }
+        let Some(bytes) = self.line()? else { return Ok(None) };
+        let object = parse(&bytes).and_then(|object| self.check(object));
+        let raw = |(rule, detail)| Broken {
+            line: self.line,
+            rule,
+            detail,
+            raw: String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        Ok(Some((self.line, object.map_err(raw))))
+    }
+
+    /// The columns of all batches: those needed, and the keys of as many lines as fit into a batch. One line is not
+    /// enough, since a key may be left out where there is no value.
+    fn settle(&mut self) -> Result<SchemaRef> {
+        let (mut names, mut records) = (self.needed.clone(), VecDeque::new());
+        let start = self.read;
+        while records.len() < BATCH_LINES && self.read - start < BATCH_BYTES as u64 {
+            let Some(record) = self.record()? else { break };
+            for key in record.1.iter().flat_map(Map::keys) {
+                if names.len() < self.needed.len() + NAMES && !names.contains(key) {
+                    names.push(key.clone());
+                }
+            }
+            self.objects |= record.1.is_ok();
+            records.push_back(record);
+        }
+        self.ahead = records;
+        Ok(self.schema.insert(TextColumns::schema(&names)).clone())
+    }
+
     pub(super) fn next(&mut self) -> Result<Option<RawBatch>> {
-        let mut columns = TextColumns::new(self.schema.clone().unwrap_or_else(|| TextColumns::schema(&self.needed)));
+        let schema = match &self.schema {
+            Some(schema) => schema.clone(),
+            None => self.settle()?,
+        };
+        let mut columns = TextColumns::new(schema);
         while !columns.is_full() {
-            let Some(bytes) = self.line()? else { break };
-            match parse(&bytes).and_then(|object| self.check(object)) {
+            let Some((line, record)) = self.record()? else { break };
+            match record {
                 Ok(object) => {
-                    if self.schema.is_none() {
-                        let schema = TextColumns::schema(&self.columns(&object));
-                        self.schema = Some(schema.clone());
-                        columns = TextColumns { broken: columns.broken, ..TextColumns::new(schema) };
-                    }
-                    columns.lines.push(self.line);
+                    self.objects = true;
+                    columns.lines.push(line);
                     for (index, field) in columns.schema.clone().fields().iter().enumerate() {
                         columns.push(index, object.get(field.name()).and_then(text).as_deref());
                     }
                 }
-                Err((rule, detail)) => {
-                    let raw = String::from_utf8_lossy(&bytes).into_owned();
-                    columns.reject(Broken { line: self.line, rule, detail, raw });
-                }
+                Err(broken) => columns.reject(broken),
             }
         }
         let batch = columns.finish(&self.file)?;
@@ -88,7 +133,7 @@ impl JsonlReader {
                 return Err(Error::Empty { file: self.file.clone() });
             }
             // Keys may come late, so only the end of the file tells that one never came.
-            if self.schema.is_some() {
+            if self.objects {
                 require(&self.file, &self.needed, &self.seen)?;
             }
         }
@@ -100,7 +145,7 @@ impl JsonlReader {
     fn check(&mut self, object: Map<String, Value>) -> Result<Map<String, Value>, (String, String)> {
         for key in object.keys() {
             // What nobody asked for is kept for a hint only, so some names are enough.
-            let wanted = self.seen.len() < 256 || self.needed.contains(key);
+            let wanted = self.seen.len() < NAMES || self.needed.contains(key);
             if wanted && !self.seen.contains(key) {
                 self.seen.push(key.clone());
             }
@@ -110,11 +155,6 @@ impl JsonlReader {
             Some(name) => Err((format!("`{name}` is not a single value"), object[name].to_string())),
             None => Ok(object),
         }
-    }
-
-    fn columns(&self, first: &Map<String, Value>) -> Vec<String> {
-        let others = first.keys().filter(|key| !self.needed.contains(key)).cloned();
-        self.needed.iter().cloned().chain(others).collect()
     }
 
     pub(super) fn done(&self) -> f64 {

@@ -115,6 +115,8 @@ fn every_table_is_read_without_those_withheld() {
     assert_eq!(store.scan(Table::Items, &["item"]).unwrap().count(), 0);
     let store = folder.store().for_purpose("profile", at(&folder, "2020-03-01"));
     assert_eq!(lines(store.scan(Table::Users, &["user"]).unwrap()), ["ann", "bob", "dan"]);
+    // Who is read is part of what a store is told apart by, so that nothing that was made with `ann` is taken for current.
+    assert_ne!(store.hash(), folder.store().for_purpose("training", at(&folder, "2020-03-01")).hash());
     // Read for no purpose in particular, a store gives only those who allow every purpose today.
     assert_eq!(lines(folder.store().scan(Table::Users, &["user"]).unwrap()), ["bob", "dan"]);
 }

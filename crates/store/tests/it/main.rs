@@ -6,6 +6,7 @@ mod bad_input;
 mod checks;
 mod consent;
 mod dirty;
+mod golden;
 mod ingest;
 mod kit;
 mod pairs;

@@ -170,10 +170,36 @@ fn stale_when_a_glob_finds_more() {
 }
 
 #[test]
+fn a_new_file_gives_what_all_files_would_have_given() {
+    let toml = EVENTS.replace("log.csv", "log*.csv").replace("kind =", "key = [\"u\", \"i\"]\nkind =");
+    let first = |folder: Folder| folder.write("log1.csv", format!("u,i,t,v\n{LINE}b,y,2017-01-03,1\n"));
+    let second = |folder: Folder| folder.write("log2.csv", format!("u,i,t,v\n{LINE}a,y,2017-01-02,1\n"));
+    let later = first(Folder::new(&toml));
+    later.ingest().unwrap();
+    let later = second(later);
+    assert_eq!(later.store().hash(), second(first(Folder::new(&toml))).store().hash());
+    assert_eq!(opened(&later), ["a|x", "a|y", "b|y"]);
+}
+
+#[test]
 fn the_hash_is_of_the_tables() {
     let hash = |lines: &str| Folder::events(lines).store().hash();
     assert_eq!(hash(LINE), hash(&format!("{LINE}b,x,soon,1\n")));
     assert_ne!(hash(LINE), hash(&LINE.replace('a', "b")));
+}
+
+#[test]
+fn stores_of_format_2_stay_readable() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/format-2");
+    let project = Project::open(root).unwrap();
+    let store = Store::open(&project).unwrap();
+    let rows = lines(store.scan(Table::Events, &["user", "kind", "item", "value", "quantity"]).unwrap());
+    assert_eq!(rows, ["a1|return|x|1.5|-2.0", "c|buy|x|1.5|1.0"], "`b` said no, and `d` is forgotten");
+    assert_eq!(store.ids_of("a2").unwrap(), ["a1", "a2"]);
+    assert!(project.has_forgotten("d") && !project.has_forgotten("c"));
+    let report = store.report();
+    assert_eq!((report.identity.unwrap().rejected, report.consent.unwrap().people), (1, 1));
+    assert_eq!((report.sources["log"].gaps["value"], report.sources["log"].returns.unwrap().withdrawn), (1, 1));
 }
 
 #[test]

@@ -75,6 +75,15 @@ fn items_and_users_may_get_attributes_by_expression() {
 }
 
 #[test]
+fn a_key_that_the_first_line_of_json_lacks_can_be_used() {
+    let toml =
+        format!("{HEAD}[sources.log.set]\nitem = \"coalesce(variant, item)\"\n{TAIL}").replace("log.csv", "log.jsonl");
+    let line = |more: &str| format!("{{\"u\":\"a\",\"i\":\"x\",\"t\":\"2020-01-01\",\"v\":1,\"q\":1{more}}}\n");
+    let folder = Folder::new(&toml).write("log.jsonl", line("") + &line(",\"variant\":\"x-red\""));
+    assert_eq!(folder.rows(Table::Events, &["item"]), ["x", "x-red"]);
+}
+
+#[test]
 fn gaps_are_dropped_kept_or_filled() {
     let missing = "[sources.log.missing]\nitem = \"drop\"\nvalue = \"keep\"\nquantity = { value = 1 }\nuser = { value = \"nobody\" }";
     let folder = log(missing, "a,x,2020-01-01,,1,\na,,2020-01-02,1,1,\na,x,2020-01-03,1,,\n,x,2020-01-04,,1,\n");

@@ -67,7 +67,7 @@ pub(crate) fn rfm(typed: &mut Section<'_>, described: &mut Vec<Value>) -> Result
     Ok(Body::Rfm { from, scores, ranges, otherwise: otherwise(typed, described)? })
 }
 
-pub(crate) fn lifecycle(typed: &mut Section<'_>, described: &mut Vec<Value>) -> Result<Body> {
+pub(crate) fn lifecycle(kind: &Entry<'_>, typed: &mut Section<'_>, described: &mut Vec<Value>) -> Result<Body> {
     let mut length = |name: &'static str, usual: u32| -> Result<u32> {
         Ok(typed.take(name).map(|entry| days(&entry)).transpose()?.unwrap_or(usual))
     };
@@ -76,7 +76,6 @@ pub(crate) fn lifecycle(typed: &mut Section<'_>, described: &mut Vec<Value>) -> 
     let loyal = typed.take("loyal_days");
     let loyal_days = loyal.as_ref().map(|entry| entry.whole(1)).transpose()?.unwrap_or(6);
     let windows = Windows { new, loyal_days, loyal_window, dormant, lost, returned };
-    let kind = typed.require("kind")?;
     windows.check().map_err(|error| kind.error(format_args!("is given windows that do not fit together: {error}")))?;
     if let Some(entry) = typed.take("values") {
         let names = State::ALL.map(State::name);

@@ -278,7 +278,7 @@ impl Tag {
             "query" => Body::Query { sql: typed.require("sql")?.text()? },
             "rules" => partition::rules(&mut typed, &mut values)?,
             "rfm" => partition::rfm(&mut typed, &mut values)?,
-            "lifecycle" => partition::lifecycle(&mut typed, &mut values)?,
+            "lifecycle" => partition::lifecycle(&kind, &mut typed, &mut values)?,
             "cluster" => partition::cluster(&mut typed, &mut values)?,
             other => return Err(kind.unknown("kind", other, &KINDS).into()),
         };

@@ -164,3 +164,79 @@ fn one_vector_and_many_copies_are_indexed() {
         assert_eq!((&said["audit"]["unreachable"], said["audit"]["recall_at_10"].as_f64().unwrap()), (&0.into(), 1.0));
     }
 }
+
+/// Lists that a search printed as JSON: rows and scores.
+fn printed(said: &serde_json::Value) -> Vec<Vec<(u64, f64)>> {
+    let hit = |hit: &serde_json::Value| (hit["row"].as_u64().unwrap(), hit["score"].as_f64().unwrap());
+    let list = |list: &serde_json::Value| list.as_array().unwrap().iter().map(hit).collect();
+    said["lists"].as_array().unwrap().iter().map(list).collect()
+}
+
+#[test]
+fn an_index_that_stands_alone_is_asked() {
+    let shop = Shop::new();
+    shop.write("v.npy", npy(400, 5, wave)).write("q.fvecs", fvecs(7, 5));
+    shop.run(&["index", "--vectors", "v.npy", "--out", "v.index", "--metric", "cosine"]).ok();
+    let search =
+        |more: &[&str]| shop.run(&[&["index", "search", "--index", "v.index", "--queries", "q.fvecs"], more].concat());
+    search(&["--k", "2"]).says(&["7 queries among 400 vectors, compared by cosine", "query 0", "1.0000", "4 more"]);
+    let lists = printed(&search(&["--k", "5", "--json"]).json());
+    // The queries are the first vectors, so each finds itself.
+    for (query, list) in lists.iter().enumerate() {
+        assert!(list.len() == 5 && list[0].1 > 0.9999 && list.is_sorted_by(|a, b| a.1 >= b.1));
+        assert!(list.iter().any(|&(row, score)| row == query as u64 && score > 0.9999));
+    }
+    for out in ["lists.ivecs", "lists.npy", "lists.parquet"] {
+        assert_eq!(printed(&search(&["--k", "5", "--json", "--out", out]).json()), lists, "{out}");
+    }
+    let rows: Vec<u64> = lists.iter().flatten().map(|hit| hit.0).collect();
+    let ivecs = std::fs::read(shop.path("lists.ivecs")).unwrap();
+    let ivecs: Vec<u64> = ivecs.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word).into()).collect();
+    assert!(ivecs.chunks(6).all(|list| list[0] == 5));
+    assert_eq!(ivecs.chunks(6).flat_map(|list| &list[1..]).copied().collect::<Vec<_>>(), rows);
+    let npy = std::fs::read(shop.path("lists.npy")).unwrap();
+    let start = npy.len() - 7 * 5 * 8;
+    assert!(start.is_multiple_of(64) && npy[start - 1] == b'\n' && npy.starts_with(b"\x93NUMPY\x01\x00"));
+    assert_eq!(npy[start..].as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect::<Vec<_>>(), rows);
+    let table = common::parquet_rows(&shop.path("lists.parquet"));
+    let cells: Vec<Vec<&str>> = table.iter().map(|row| row.split('|').collect()).collect();
+    assert_eq!(cells.iter().map(|row| row[2].parse::<u64>().unwrap()).collect::<Vec<_>>(), rows);
+    assert!(cells[6][..2] == ["1", "2"] && (cells[6][3].parse::<f64>().unwrap() - lists[1][1].1).abs() < 1e-6);
+    // What it writes is what the bench reads.
+    let bench = ["index", "bench", "--vectors", "v.npy", "--queries", "q.fvecs", "--metric", "cosine", "--truth"];
+    search(&["--out", "truth.npy"]).ok();
+    shop.run(&[&bench[..], &["truth.npy"]].concat()).says(&["every item     1.0000"]);
+}
+
+#[test]
+fn lists_shorter_than_asked_for() {
+    let shop = Shop::new();
+    shop.write("v.npy", npy(3, 2, wave)).write("q.npy", npy(2, 2, |at| if at < 2 { 0.0 } else { 1.0 }));
+    shop.run(&["index", "--vectors", "v.npy", "--out", "v.index", "--metric", "cosine"]).ok();
+    let search = ["index", "search", "--index", "v.index", "--queries", "q.npy", "--out", "lists.npy", "--json"];
+    let lists = printed(&shop.run(&search).json());
+    // A vector of zeros has no direction, and is near to none.
+    assert_eq!((lists[0].len(), lists[1].len()), (0, 3));
+    let npy = std::fs::read(shop.path("lists.npy")).unwrap();
+    let rows: Vec<i64> = npy[npy.len() - 48..].as_chunks().0.iter().map(|word| i64::from_le_bytes(*word)).collect();
+    assert!(rows[..3] == [-1; 3] && rows[3..].iter().all(|row| (0..3).contains(row)));
+}
+
+#[test]
+fn a_search_that_cannot_be_made_says_why() {
+    let shop = Shop::new();
+    shop.write("v.npy", npy(400, 5, wave)).write("q.npy", npy(4, 5, wave)).write("wide.npy", npy(4, 6, wave));
+    shop.run(&["index", "--vectors", "v.npy", "--out", "v.index"]).ok();
+    let search = |index: &str, queries: &str, more: &[&str]| {
+        shop.run(&[&["index", "search", "--index", index, "--queries", queries], more].concat())
+    };
+    search("v.index", "wide.npy", &[]).fails(1, &["wide.npy", "6 numbers", "v.index", "of 5"]);
+    search("absent.index", "q.npy", &[]).fails(1, &["absent.index"]);
+    search("v.npy", "q.npy", &[]).hints(1, &["`v.npy` cannot be used", "damaged, or is none"]);
+    search("v.index", "absent.npy", &[]).fails(1, &["absent.npy"]);
+    search("v.index", "q.npy", &["--out", "lists.txt"]).hints(2, &["lists.txt"]);
+    search("v.index", "q.npy", &["--out", "no/lists.npy"]).fails(1, &["`no/lists.npy` cannot be written"]);
+    search("v.index", "q.npy", &["--k", "0"]).fails(2, &["--k"]);
+    shop.damage("v.index", |bytes| *bytes.last_mut().unwrap() ^= 1);
+    search("v.index", "q.npy", &[]).hints(1, &["`v.index` cannot be used", "damaged"]);
+}

@@ -1,7 +1,9 @@
 //! A bundle in memory and its folder on disk.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use crate::disk;
 use crate::error::BundleError;
@@ -36,7 +38,27 @@ pub struct Bundle {
     /// What each user did in training.
     pub history: History,
     /// Further files by name, such as an index. They are written, checked and replaced together with the rest.
-    pub extra: BTreeMap<String, Vec<u8>>,
+    pub extra: BTreeMap<String, Extra>,
+}
+
+/// A further file of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extra {
+    /// What it will hold once it is written.
+    Bytes(Vec<u8>),
+    /// One that was checked when its bundle was read, and stays where it lies: it may be large, and not all of it needed.
+    /// Whoever opens it has to bear that the bundle was replaced since.
+    File(PathBuf),
+}
+
+impl Extra {
+    /// All it holds.
+    fn bytes(&self) -> Result<Cow<'_, [u8]>, BundleError> {
+        match self {
+            Self::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
+            Self::File(path) => Ok(Cow::Owned(std::fs::read(path).map_err(BundleError::io("read", path))?)),
+        }
+    }
 }
 
 impl Bundle {
@@ -58,8 +80,10 @@ impl Bundle {
         let items = tables::encode_items(&self.items, &self.item_info).map_err(parquet(ITEMS))?;
         let history = tables::encode_history(&self.history).map_err(parquet(HISTORY))?;
 
+        let further = self.extra.iter().map(|(name, extra)| Ok((name.as_str(), extra.bytes()?)));
+        let further = further.collect::<Result<Vec<_>, BundleError>>()?;
         let mut files = BTreeMap::from([(MODEL, &model[..]), (USERS, &users), (ITEMS, &items), (HISTORY, &history)]);
-        files.extend(self.extra.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])));
+        files.extend(further.iter().map(|(name, bytes)| (*name, &bytes[..])));
         let marks = files.iter().map(|(name, bytes)| ((*name).to_owned(), Mark::of(bytes))).collect();
         let manifest = Sealed::new(self.manifest.clone(), self.counts(), marks)
             .encode()
@@ -80,14 +104,19 @@ impl Bundle {
         if let Some(name) = OWN.into_iter().find(|name| !files.contains_key(*name)) {
             return Err(BundleError::Unlisted { path, name: name.into() });
         }
-        let mut contents = BTreeMap::new();
+        // The tables are read again by path; only the tensors are used from memory.
+        let (mut model, mut extra) = (Vec::new(), BTreeMap::new());
         for (name, mark) in files {
             check_name(&name)?;
-            contents.insert(name.clone(), read_checked(&dir.join(&name), &mark)?);
+            let path = dir.join(&name);
+            match name.as_str() {
+                MODEL => model = read_checked(&path, &mark)?,
+                _ => check_file(&path, &mark)?,
+            }
+            if !OWN.contains(&name.as_str()) {
+                extra.insert(name, Extra::File(path));
+            }
         }
-        // The tables are read again by path; only the tensors are used from memory.
-        let model = contents.remove(MODEL).unwrap_or_default();
-        contents.retain(|name, _| !OWN.contains(&name.as_str()));
         let (mut tensors, _) = tensors::decode_tensors(&model, &dir.join(MODEL))?;
         let users = tables::read_users(&dir.join(USERS))?;
         let (items, item_info) = tables::read_items(&dir.join(ITEMS))?;
@@ -100,7 +129,7 @@ impl Bundle {
             item_info,
             tensors,
             history,
-            extra: contents,
+            extra,
         };
         bundle.check(dir)?;
         for (name, found, expected) in [
@@ -166,6 +195,19 @@ fn read_checked(path: &Path, mark: &Mark) -> Result<Vec<u8>, BundleError> {
         return Err(BundleError::Damaged { path: path.to_owned() });
     }
     Ok(bytes)
+}
+
+/// The same, without holding all of it.
+fn check_file(path: &Path, mark: &Mark) -> Result<(), BundleError> {
+    let file = File::open(path).map_err(BundleError::io("read", path))?;
+    let found = file.metadata().map_err(BundleError::io("read", path))?.len();
+    if found != mark.bytes {
+        return Err(BundleError::Size { path: path.to_owned(), found, expected: mark.bytes });
+    }
+    if Mark::of_file(file).map_err(BundleError::io("read", path))? != *mark {
+        return Err(BundleError::Damaged { path: path.to_owned() });
+    }
+    Ok(())
 }
 
 fn check_count(dir: &Path, name: &str, found: usize, expected: usize) -> Result<(), BundleError> {

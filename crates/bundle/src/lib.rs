@@ -27,7 +27,7 @@ mod tables;
 mod tensors;
 mod weights;
 
-pub use bundle::Bundle;
+pub use bundle::{Bundle, Extra};
 pub use error::{BundleError, HistoryError, WeightsError};
 pub use history::History;
 pub use learned::Learned;

@@ -1,6 +1,8 @@
 //! `manifest.json`: what a bundle was made from and how, and what its files must be.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +67,13 @@ pub(crate) struct Mark {
 impl Mark {
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
+    }
+
+    /// Of a file, piece by piece.
+    pub(crate) fn of_file(file: File) -> io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(file)?;
+        Ok(Self { bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() })
     }
 }
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lookalike_bundle::{
-    Bundle, BundleError, FORMAT, History, Input, ItemInfo, ItemRow, ItemWeights, Learned, Manifest, Matrix, Repeat,
-    Row, Tensor, UserRow, Vocab,
+    Bundle, BundleError, Extra, FORMAT, History, Input, ItemInfo, ItemRow, ItemWeights, Learned, Manifest, Matrix,
+    Repeat, Row, Tensor, UserRow, Vocab,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -52,7 +52,7 @@ fn tiny() -> Bundle {
         },
         tensors: BTreeMap::from([("tower.bias".to_owned(), Tensor::f32s(vec![0.5, -0.5]))]),
         history: History::new(3, 4, entries.map(|(u, i, w)| (UserRow::new(u), ItemRow::new(i), w))).unwrap(),
-        extra: BTreeMap::from([("index.safetensors".to_owned(), vec![1, 2, 3])]),
+        extra: BTreeMap::from([("index.safetensors".to_owned(), Extra::Bytes(vec![1, 2, 3]))]),
     }
 }
 
@@ -153,7 +153,9 @@ fn what_is_written_is_read_and_written_again_as_the_same_bytes() {
     );
     assert_eq!((read.users.ids(), read.items.ids()), (tiny().users.ids(), tiny().items.ids()));
     assert_eq!(read.learned, tiny().learned);
-    assert_eq!((read.tensors, read.extra), (tiny().tensors, tiny().extra));
+    assert_eq!(read.tensors, tiny().tensors);
+    let index = BTreeMap::from([("index.safetensors".to_owned(), Extra::File(dir.join("index.safetensors")))]);
+    assert_eq!((read.extra, fs::read(dir.join("index.safetensors")).unwrap()), (index, vec![1, 2, 3]));
 }
 
 /// A new format version gets a fixture of its own by `WRITE_GOLDEN=1 cargo test --release`; old ones stay as they are.
@@ -182,7 +184,7 @@ fn a_bundle_of_nobody_and_nothing() {
 fn a_new_bundle_replaces_the_old_one_and_leaves_nothing_behind() {
     let (home, dir) = written(&tiny());
     let mut other = Bundle::read(&dir).unwrap();
-    other.extra = BTreeMap::from([("other.index".to_owned(), vec![9; 100])]);
+    other.extra = BTreeMap::from([("other.index".to_owned(), Extra::Bytes(vec![9; 100]))]);
     other.write(&dir).unwrap();
     assert_same(&Bundle::read(&dir).unwrap(), &other);
     assert_eq!((names(&home), dir.join("index.safetensors").exists()), (vec!["bundle".to_owned()], false));
@@ -212,7 +214,7 @@ fn a_kill_while_writing_leaves_the_old_bundle() {
 fn a_failed_write_is_an_error_that_names_the_place_and_keeps_the_old_bundle() {
     let (home, dir) = written(&tiny());
     let mut bundle = tiny();
-    bundle.extra.insert("x".repeat(300), Vec::new()); // longer than any file system takes
+    bundle.extra.insert("x".repeat(300), Extra::Bytes(Vec::new())); // longer than any file system takes
     let error = bundle.write(&dir).unwrap_err();
     assert!(error.to_string().contains(".bundle.next"), "{error}");
     assert_same(&Bundle::read(&dir).unwrap(), &tiny());
@@ -403,6 +405,9 @@ fn what_could_not_be_read_back_is_not_written() {
     assert!(matches!(write_error(|b| drop(b.item_info.pop())), BundleError::Count { .. }));
     assert!(matches!(write_error(|b| b.history = History::new(2, 4, []).unwrap()), BundleError::Count { .. }));
     for name in ["", "../up", "a/b", ".hidden", "manifest.json", "model.safetensors"] {
-        assert!(matches!(write_error(|b| drop(b.extra.insert(name.into(), vec![1]))), BundleError::Name { .. }));
+        assert!(matches!(
+            write_error(|b| drop(b.extra.insert(name.into(), Extra::Bytes(vec![1])))),
+            BundleError::Name { .. }
+        ));
     }
 }

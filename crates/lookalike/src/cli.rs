@@ -43,11 +43,14 @@ pub enum Verb {
     Ingest,
     /// Compute the tags of every user as of a day, and keep them as a snapshot
     Profile(Profile),
+    /// Find clusters of users, and say what sets a segment apart
+    #[command(subcommand)]
+    Segment(Segment),
     /// Train a model, evaluate it beside the baselines, export it and build its index
     Train(Train),
     /// Evaluate a trained run again, beside all baselines
     Evaluate(OfRun),
-    /// Build the index of a run anew and audit it, or one over vectors from elsewhere
+    /// Build the index of a run anew and audit it, or one over vectors from elsewhere; ask or measure such an index
     Index(Index),
     /// Items for one user, for users that a file tells of, or for all of them
     Recommend(Recommend),
@@ -85,6 +88,15 @@ pub enum ProfileVerb {
         /// Day of the newer one
         after: Date,
     },
+    /// How true a snapshot is: each tag by its two halves, and by what happened afterwards
+    Validate {
+        /// Day of the profile [default: the latest there is]
+        #[arg(long, value_name = "DATE")]
+        as_of: Option<Date>,
+        /// Compare with the same tags over the days from the profile's to this one
+        #[arg(long, value_name = "DATE")]
+        until: Option<Date>,
+    },
 }
 
 #[derive(Args)]
@@ -117,7 +129,7 @@ pub struct OfRun {
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Index {
     #[command(subcommand)]
-    pub bench: Option<IndexVerb>,
+    pub verb: Option<IndexVerb>,
     /// Folder of a run, as `train` printed it
     #[arg(long, value_name = "DIR", required_unless_present = "vectors", conflicts_with = "vectors")]
     pub run: Option<PathBuf>,
@@ -167,6 +179,21 @@ pub enum IndexVerb {
         threads: usize,
         #[command(flatten)]
         size: GraphSize,
+    },
+    /// The nearest vectors of some queries, by an index that `index --vectors` made
+    Search {
+        /// The index
+        #[arg(long, value_name = "FILE")]
+        index: PathBuf,
+        /// The queries: .fvecs, .npy, .safetensors or .parquet
+        #[arg(long, value_name = "FILE")]
+        queries: PathBuf,
+        /// How many vectors for each query
+        #[arg(long, default_value_t = 10, value_name = "N", value_parser = count)]
+        k: usize,
+        /// A file for all lists: row numbers as .ivecs or .npy, or a .parquet file with query, rank, row and score
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }
 
@@ -264,6 +291,43 @@ pub enum Show {
     },
 }
 
+#[derive(Subcommand)]
+pub enum Segment {
+    /// Cluster users by numeric tags, and leave the clusters as a tag of the project
+    Fit {
+        /// Name of the new tag, such as segment/behaviour
+        name: String,
+        /// Tags that are numbers, with commas between
+        #[arg(long, value_name = "TAGS", value_delimiter = ',', required = true)]
+        on: Vec<String>,
+        /// How many clusters [default: the most that are stable]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+        k: Option<u32>,
+        /// The most clusters that are tried
+        #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=50))]
+        most: u32,
+    },
+    /// What is more common among the users of a segment than among all
+    Describe {
+        /// Name of a tag with values
+        name: String,
+        /// This value alone
+        #[arg(long, value_name = "VALUE")]
+        value: Option<String>,
+        #[command(flatten)]
+        of: OfDay,
+    },
+    /// How the values of two segments overlap
+    Compare {
+        /// Name of a tag with values
+        first: String,
+        /// Name of another
+        second: String,
+        #[command(flatten)]
+        of: OfDay,
+    },
+}
+
 /// Which profile is looked at, and how it is read out.
 #[derive(Args)]
 pub struct OfDay {
@@ -295,6 +359,10 @@ pub enum Check {
         #[arg(long, value_name = "DIR")]
         against: Option<PathBuf>,
     },
+    /// The nine principles of a system of tags, by the latest profile and the one before it
+    Tags,
+    /// Small groups and telling combinations in the latest profile
+    Privacy,
 }
 
 #[derive(Args)]

@@ -84,6 +84,12 @@ from!(
     lookalike_retrieve::RetrieveError
 );
 
+impl From<lookalike_portrait::segment::Error> for Failure {
+    fn from(error: lookalike_portrait::segment::Error) -> Self {
+        Self::of(&error, None)
+    }
+}
+
 impl From<lookalike_train::PresetError> for Failure {
     fn from(error: lookalike_train::PresetError) -> Self {
         let wrong_use = matches!(error, lookalike_train::PresetError::Unknown { .. });

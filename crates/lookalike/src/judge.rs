@@ -9,10 +9,13 @@ mod golden;
 use lookalike_bundle::{ItemRow, Learned, Row, UserRow};
 use lookalike_dataset::{Csr, Dataset, HeldOut, stream_seed};
 use lookalike_measure::{Judged, RankingMean, RankingSum, judge, ndcg};
-use lookalike_retrieve::{Hit, Ties, blend_repeats, map_scores, mask, new_items, select, select_among};
+use lookalike_retrieve::{BlockMaxima, Hit, Ties, blend_repeats, map_scores, mask, new_items, select, select_among};
 use lookalike_train::Scorer;
+use lookalike_train::device::Device;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+use crate::aid::Aid;
 
 /// Ranks judged per list.
 const DEPTH: usize = 20;
@@ -59,6 +62,8 @@ pub struct Bench<'a> {
     users: Vec<UserRow>,
     repeats: bool,
     ties: Ties,
+    /// A GPU here helps with lists in which repeats do not count.
+    device: Option<&'a Device>,
 }
 
 /// One user's three lists, judged; `None` where nothing of the kind is held out. Without repeats there is but one view.
@@ -74,12 +79,12 @@ impl<'a> Bench<'a> {
         let users: Vec<_> = truth.rows().filter(|&user| !truth.cols(user).is_empty()).collect();
         let had = |user: UserRow, item: &u32| history.cols(user).binary_search(item).is_ok();
         let repeats = users.iter().any(|&user| truth.cols(user).iter().any(|item| had(user, item)));
-        Self { history, truth, users, repeats, ties: Ties::Shuffled }
+        Self { history, truth, users, repeats, ties: Ties::Shuffled, device: None }
     }
 
     /// The validation part, for [`Self::choose`]: at most [`CHOSEN_BY`] users, drawn by the seed.
-    pub fn to_choose_by(data: &'a Dataset, seed: u64) -> Self {
-        Self::new(&data.train, &data.validation).of_at_most(CHOSEN_BY, seed)
+    pub fn to_choose_by(data: &'a Dataset, device: &'a Device, seed: u64) -> Self {
+        Self { device: Some(device), ..Self::new(&data.train, &data.validation) }.of_at_most(CHOSEN_BY, seed)
     }
 
     fn of_at_most(mut self, most: usize, seed: u64) -> Self {
@@ -170,7 +175,10 @@ impl<'a> Bench<'a> {
     /// scores come, and whole rows of scores are never kept.
     fn novel_lists(&self, learned: &Learned, depth: usize) -> impl Iterator<Item = (Vec<u32>, &[u32])> {
         let history = |user| (self.history.cols(user), self.history.weights(user));
-        let lists = new_items(learned, &self.users, &history, depth, self.ties);
+        // Lists are the same with and without help, so a device that cannot take the table is no failure.
+        let aid = self.device.zip(learned.items()).and_then(|(device, items)| Aid::new(device, items).ok()?);
+        let by = aid.as_ref().map(|aid| aid as &dyn BlockMaxima);
+        let lists = new_items(learned, &self.users, &history, depth, self.ties, by);
         let truth = self.users.iter().map(|&user| self.truth.cols(user));
         lists.into_iter().map(|hits| rows(&hits)).zip(truth)
     }
@@ -233,8 +241,10 @@ fn rows(hits: &[Hit<ItemRow>]) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use lookalike_bundle::Matrix;
     use lookalike_dataset::Pair;
+    use lookalike_train::device::{self, DeviceChoice};
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -300,5 +310,16 @@ mod tests {
         }
         let figure = short.choose(&learned, 10).0;
         assert!(figure > 0.0 && (figure - short.model("m", &learned, None).shown.ndcg_10).abs() < 1e-12);
+    }
+    #[test]
+    fn a_gpu_helps_to_the_same_figures() {
+        let Ok(name) = std::env::var("LOOKALIKE_TEST_ADAPTER") else { return };
+        let device = device::open(&DeviceChoice::Named(name)).unwrap();
+        let (history, held_out, [users, items]) = parts(200, 3000, true);
+        let learned = Learned::Embeddings { users, items };
+        let alone = Bench::new(&history, &held_out);
+        let helped = Bench { device: Some(&device), ..Bench::new(&history, &held_out) };
+        assert_eq!(helped.choose(&learned, 10).0, alone.choose(&learned, 10).0);
+        assert_eq!(helped.model("m", &learned, None).shown, alone.model("m", &learned, None).shown);
     }
 }

@@ -1,10 +1,12 @@
 //! `lookalike`: from purchases to embeddings, an index and recommendations. This file is the table of contents:
 //! one verb, one file under `verbs/`.
 
+mod aid;
 mod cli;
 mod failure;
 mod history;
 mod judge;
+mod lists;
 mod run;
 mod say;
 mod stop;
@@ -37,6 +39,7 @@ fn perform(cli: &Cli, say: &Say) -> Result<(), Failure> {
     match &cli.verb {
         Verb::Ingest => verbs::ingest::run(common, say),
         Verb::Profile(args) => verbs::profile::run(common, args, say),
+        Verb::Segment(verb) => verbs::segment::run(common, verb, say),
         Verb::Train(args) => verbs::train::run(common, args, say),
         Verb::Evaluate(args) => verbs::evaluate::run(common, args, say),
         Verb::Index(args) => verbs::index::run(common, args, say),

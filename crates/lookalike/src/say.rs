@@ -119,17 +119,21 @@ fn shorten(value: &mut Value) {
     }
 }
 
-/// Rows under a header, columns aligned: the first to the left, the others to the right.
+/// Rows under a header, columns aligned: the first and those that hold words to the left, the others to the right.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let word = |cell: &String| cell.starts_with(char::is_alphabetic);
+    let words: Vec<bool> = (0..header.len())
+        .map(|column| column == 0 || rows.iter().filter_map(|row| row.get(column)).any(word))
+        .collect();
     let line = |cells: Vec<&str>| {
-        let cell = |(column, cell): (usize, &str)| match column {
-            0 => format!("{cell:<width$}", width = widths[column]),
-            _ => format!("{cell:>width$}", width = widths[column]),
+        let cell = |(column, cell): (usize, &str)| match words[column] {
+            true => format!("{cell:<width$}", width = widths[column]),
+            false => format!("{cell:>width$}", width = widths[column]),
         };
         cells.into_iter().enumerate().map(cell).collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };

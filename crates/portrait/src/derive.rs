@@ -19,8 +19,10 @@ use crate::clock::Clock;
 use crate::column::{Column, NONE, Values};
 use crate::error::{Error, Result};
 use crate::plan::unreadable;
+use crate::segment::cluster::{Scaling, place};
+use crate::segment::rfm::{Range, Thresholds, segment};
 use crate::sql::Sql;
-use crate::tag::{Rule, Tag};
+use crate::tag::Tag;
 
 /// What expressions over tags see: for each name the values of its tag, their percentiles (`…_pct`, from 0 to 1), and
 /// the events behind them (`…_n`).
@@ -104,7 +106,7 @@ pub(crate) fn expression(
 /// Values that divide the users, each with its condition.
 pub(crate) fn rules(
     tag: &Tag,
-    (rules, otherwise): (&[Rule], Option<&str>),
+    (rules, otherwise): (&[(String, String)], Option<&str>),
     from: &BTreeMap<String, String>,
     columns: &HashMap<String, Column>,
     users: &[String],
@@ -112,8 +114,7 @@ pub(crate) fn rules(
     let parents = Parents::new(from, columns, users.len())?;
     let schema = parents.batch.schema();
     let (sql, mut codes) = (Sql::new(), vec![NONE; users.len()]);
-    for (code, rule) in rules.iter().enumerate() {
-        let when = &rule.when;
+    for (code, (value, when)) in rules.iter().enumerate() {
         let compiled = sql.compile(when, &schema).map_err(|error| unreadable(tag, when, &error, &schema))?;
         if !compiled.is_condition() {
             return Err(tag.error(format!("`{when}` gives {}, not true or false", compiled.data_type), None));
@@ -122,16 +123,16 @@ pub(crate) fn rules(
         let mask = compiled.mask(&parents.batch).map_err(failed)?;
         let both = |row: &usize| mask[*row] && codes[*row] != NONE;
         if let Some(row) = (0..users.len()).find(both) {
-            let (first, count) = (&rules[codes[row] as usize].value, (0..users.len()).filter(both).count());
+            let (first, count) = (&rules[codes[row] as usize].0, (0..users.len()).filter(both).count());
             let message = format!(
-                "the values `{first}` and `{}` overlap: they, or others, share {count} users, such as `{}`",
-                rule.value, users[row]
+                "the values `{first}` and `{value}` overlap: they, or others, share {count} users, such as `{}`",
+                users[row]
             );
             return Err(tag.error(message, Some("exclude one condition from the other, as in `… and not (…)`".into())));
         }
         codes.iter_mut().zip(&mask).filter(|(_, holds)| **holds).for_each(|(own, _)| *own = code as u32);
     }
-    let mut names: Vec<String> = rules.iter().map(|rule| rule.value.clone()).collect();
+    let mut names: Vec<String> = rules.iter().map(|(value, _)| value.clone()).collect();
     if let Some(otherwise) = otherwise {
         let code = names.len() as u32;
         names.push(otherwise.to_owned());
@@ -140,6 +141,82 @@ pub(crate) fn rules(
     let mut column = Column { values: Values::Text { codes, names }, evidence: parents.evidence };
     forget_where_empty(&mut column);
     Ok(column)
+}
+
+/// Segments by scores of recency, frequency and money, over the users who have all three.
+pub(crate) fn rfm(
+    tag: &Tag,
+    (from, scores): (&[String; 3], u8),
+    (ranges, otherwise): (&[(String, [(u8, u8); 3])], Option<&str>),
+    columns: &HashMap<String, Column>,
+    users: usize,
+) -> Result<Column> {
+    let inputs = numbers_of(tag, from.iter(), columns)?;
+    let whole: Vec<usize> = (0..users).filter(|row| inputs.iter().all(|input| !input[*row].is_nan())).collect();
+    let of = |input: usize| whole.iter().map(|row| inputs[input][*row]).collect::<Vec<f64>>();
+    let named = |(name, [recency, frequency, money]): &(String, [(u8, u8); 3])| Range {
+        name: name.clone(),
+        recency: *recency,
+        frequency: *frequency,
+        money: *money,
+    };
+    let ranges: Vec<Range> = ranges.iter().map(named).collect();
+    let mut names: Vec<String> = ranges.iter().map(|range| range.name.clone()).collect();
+    names.extend(otherwise.map(str::to_owned));
+    let rest = if otherwise.is_some() { ranges.len() as u32 } else { NONE };
+    let mut codes = vec![rest; users];
+    if !whole.is_empty() {
+        let cuts = Thresholds::of(&of(0), &of(1), &of(2), scores);
+        let cuts = cuts.map_err(|error| tag.error(error.to_string(), None))?;
+        for row in whole {
+            let scores = cuts.scores(inputs[0][row], inputs[1][row], inputs[2][row]);
+            codes[row] = segment(&ranges, scores).map_or(rest, |place| place as u32);
+        }
+    }
+    let evidence =
+        (0..users).map(|row| from.iter().map(|name| columns[name].evidence[row]).min().unwrap_or(0)).collect();
+    let mut column = Column { values: Values::Text { codes, names }, evidence };
+    forget_where_empty(&mut column);
+    Ok(column)
+}
+
+/// The nearest centre of each user who has all columns.
+pub(crate) fn cluster(
+    tag: &Tag,
+    from: &BTreeMap<String, String>,
+    scaling: &Scaling,
+    centres: &[(String, Vec<f64>)],
+    columns: &HashMap<String, Column>,
+    users: usize,
+) -> Result<Column> {
+    let inputs = numbers_of(tag, from.values(), columns)?;
+    let whole: Vec<usize> = (0..users).filter(|row| inputs.iter().all(|input| !input[*row].is_nan())).collect();
+    let table: Vec<f64> = whole.iter().flat_map(|row| inputs.iter().map(|input| input[*row])).collect();
+    let flat: Vec<f64> = centres.iter().flat_map(|(_, centre)| centre.iter().copied()).collect();
+    let mut codes = vec![NONE; users];
+    if !whole.is_empty() {
+        let labels = scaling.apply(&table).and_then(|features| place(&features, inputs.len(), &flat));
+        let labels = labels.map_err(|error| tag.error(error.to_string(), None))?;
+        whole.iter().zip(labels).for_each(|(row, label)| codes[*row] = label);
+    }
+    let least = |row: usize| from.values().map(|name| columns[name].evidence[row]).min().unwrap_or(0);
+    let names = centres.iter().map(|(name, _)| name.clone()).collect();
+    let mut column = Column { values: Values::Text { codes, names }, evidence: (0..users).map(least).collect() };
+    forget_where_empty(&mut column);
+    Ok(column)
+}
+
+/// The numbers of other tags.
+fn numbers_of<'a>(
+    tag: &Tag,
+    names: impl Iterator<Item = &'a String>,
+    columns: &'a HashMap<String, Column>,
+) -> Result<Vec<&'a [f64]>> {
+    let number = |name: &'a String| match columns.get(name).map(|column| &column.values) {
+        Some(Values::Number(numbers)) => Ok(numbers.as_slice()),
+        _ => Err(tag.error(format!("`{name}`, which it is made from, is no number"), None)),
+    };
+    names.map(number).collect()
 }
 
 /// Evidence of nothing is no evidence.

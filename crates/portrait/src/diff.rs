@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lookalike_measure::psi;
 use serde::Serialize;
 
 use crate::column::{Column, Values};
@@ -68,8 +69,8 @@ pub fn compare(before: &Profile, after: &Profile) -> Difference {
         }
         let (was, is) = (&before.columns[earlier], &after.columns[place]);
         let changed = pairs.iter().filter(|(a, b)| !same(was, *a, is, *b)).count();
-        tags.push(Change { name: about.name.clone(), changed, psi: psi(was, is) });
-        if about.kind == "rules" {
+        tags.push(Change { name: about.name.clone(), changed, psi: drift(was, is) });
+        if about.segment {
             flows.push(flow(&about.name, was, is, &pairs));
         }
     }
@@ -126,11 +127,8 @@ fn flow(tag: &str, was: &Column, is: &Column, pairs: &[(usize, usize)]) -> Flow 
     Flow { tag: tag.to_owned(), values: values.into_iter().map(str::to_owned).collect(), counts }
 }
 
-/// The population stability index, Σ (p − q) · ln (p / q) over bins: values of texts, tenths of the older numbers, and
-/// one bin for users without a value. Shares under a ten-thousandth count as that, so that an empty bin stays finite.
-pub(crate) fn psi(was: &Column, is: &Column) -> Option<f64> {
-    let floor = |share: f64| share.max(1e-4);
-    let mut shares: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+/// The population stability index over values of texts, tenths of the older numbers, and users without a value.
+pub(crate) fn drift(was: &Column, is: &Column) -> Option<f64> {
     let edges = match &was.values {
         Values::Number(numbers) => {
             let mut sorted: Vec<f64> = numbers.iter().copied().filter(|number| !number.is_nan()).collect();
@@ -139,20 +137,17 @@ pub(crate) fn psi(was: &Column, is: &Column) -> Option<f64> {
         }
         _ => Vec::new(),
     };
-    let mut add = |column: &Column, second: bool| {
-        let users = column.values.len();
-        for row in 0..users {
-            let bin = match (column.values.number(row), column.values.text(row)) {
+    let mut cells: BTreeMap<String, [u64; 2]> = BTreeMap::new();
+    for (side, column) in [was, is].into_iter().enumerate() {
+        for row in 0..column.values.len() {
+            let cell = match (column.values.number(row), column.values.text(row)) {
                 (Some(number), _) => edges.partition_point(|edge: &f64| *edge < number).to_string(),
                 (None, Some(text)) => text.to_owned(),
                 (None, None) => WITHOUT.to_owned(),
             };
-            let (p, q) = shares.entry(bin).or_default();
-            *(if second { q } else { p }) += 1.0 / users as f64;
+            cells.entry(cell).or_default()[side] += 1;
         }
-    };
-    add(was, false);
-    add(is, true);
-    let term = |(p, q): &(f64, f64)| (floor(*q) - floor(*p)) * (floor(*q) / floor(*p)).ln();
-    (!was.values.is_empty() && !is.values.is_empty()).then(|| shares.values().map(term).sum())
+    }
+    let side = |side: usize| cells.values().map(|cell| cell[side]).collect::<Vec<u64>>();
+    psi(&side(0), &side(1)).ok().flatten()
 }

@@ -5,6 +5,7 @@
 
 use crate::column::NONE;
 use crate::plan::{Job, Seen};
+use crate::segment::lifecycle;
 use crate::tag::Rank;
 
 /// Sums over all users that one tag compares with: the weight of each value, and of all events.
@@ -41,7 +42,7 @@ impl Job {
         match self {
             Job::Min(_) => State::Sums { n: 0, a: f64::INFINITY, b: 0.0 },
             Job::Max(_) => State::Sums { n: 0, a: f64::NEG_INFINITY, b: 0.0 },
-            Job::Interval => State::Days { n: 0, days: Vec::new() },
+            Job::Interval | Job::Lifecycle { .. } => State::Days { n: 0, days: Vec::new() },
             Job::Distinct(_) => State::Marks { n: 0, marks: Vec::new() },
             Job::Edge { text: true, .. } => State::Code { n: 0, code: NONE },
             Job::Preference { .. } => State::Tally { n: 0, weights: Vec::new() },
@@ -113,7 +114,7 @@ impl Job {
                     *n += 1;
                 });
             }
-            (Job::Interval, State::Days { n, days }) => rows.for_each(|row| {
+            (Job::Interval | Job::Lifecycle { .. }, State::Days { n, days }) => rows.for_each(|row| {
                 *n += 1;
                 if days.last() != Some(&seen.days_ago[row]) {
                     days.push(seen.days_ago[row]);
@@ -174,6 +175,13 @@ impl Job {
             (Job::Ratio(..), State::Sums { n, a, b }) => (Said::Number(a / b), n),
             (_, State::Sums { n, a, .. }) => (Said::Number(a), n),
             (_, State::Code { n, code }) => (Said::Code(code), n),
+            (Job::Lifecycle { windows }, State::Days { n, days }) => {
+                // Days count back from the day that is looked from, whose own events are not seen.
+                let bought: Vec<i32> = days.iter().map(|days| -days).collect();
+                let state = lifecycle::state(None, &bought, -1, windows).ok().flatten();
+                let code = |state| lifecycle::State::ALL.iter().position(|other| *other == state);
+                (state.and_then(code).map_or(Said::Nothing, |code| Said::Code(code as u32)), n)
+            }
             (_, State::Days { n, days }) => {
                 let mut gaps: Vec<i32> = days.windows(2).map(|pair| pair[0] - pair[1]).collect();
                 (median(&mut gaps).map_or(Said::Nothing, Said::Number), n)

@@ -8,12 +8,15 @@
 //! all tags together; nothing is kept of them but what the tags gather. Conditions and expressions are SQL.
 
 mod catalogue;
+pub mod cells;
 mod clock;
 mod column;
 mod derive;
+pub mod describe;
 pub mod diff;
 mod error;
 mod fold;
+mod partition;
 mod pass;
 mod plan;
 pub mod principles;
@@ -30,4 +33,4 @@ pub use catalogue::{Catalogue, FOLDER as TAGS_FOLDER};
 pub use column::{Column, Values};
 pub use error::{Error, Place, Result};
 pub use profile::{About, AboutTag, Profile, latest};
-pub use tag::{Body, Class, Measure, Over, Rank, Rule, Tag, Title, Window};
+pub use tag::{Body, Class, Measure, Over, Rank, Tag, Title, Value, Window};

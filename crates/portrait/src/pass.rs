@@ -13,6 +13,7 @@ use crate::column::{Column, NONE, Names, Values};
 use crate::error::Result;
 use crate::fold::{Population, Said, State, weighed};
 use crate::plan::{Job, Plan};
+use crate::segment::lifecycle;
 
 /// What the jobs of a plan say of the users that have events before the day.
 pub(crate) struct Found {
@@ -41,6 +42,9 @@ pub(crate) fn run(store: &Store, plan: &mut Plan) -> Result<Found> {
         match (job, &mut column.values) {
             (Job::Edge { value, .. }, Values::Text { names, .. }) => *names = plan.names(*value).to_vec(),
             (Job::Sequence { names: steps, .. }, Values::Text { names, .. }) => names.clone_from(steps),
+            (Job::Lifecycle { .. }, Values::Text { names, .. }) => {
+                *names = lifecycle::State::ALL.map(|state| state.name().to_owned()).to_vec();
+            }
             (Job::Preference { by, .. }, Values::List { names, .. }) => *names = plan.names(*by).to_vec(),
             _ => {}
         }
@@ -182,7 +186,9 @@ fn empty(job: &Job) -> Column {
         Job::Preference { .. } => {
             Values::List { offsets: vec![0], codes: Vec::new(), figures: Vec::new(), names: Vec::new() }
         }
-        Job::Edge { text: true, .. } | Job::Sequence { .. } => Values::Text { codes: Vec::new(), names: Vec::new() },
+        Job::Edge { text: true, .. } | Job::Sequence { .. } | Job::Lifecycle { .. } => {
+            Values::Text { codes: Vec::new(), names: Vec::new() }
+        }
         _ => Values::Number(Vec::new()),
     };
     Column { values, evidence: Vec::new() }

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::column::{NONE, Names};
 use crate::error::{Error, Result};
 use crate::rows::{Items, Rows, Vocabulary};
+use crate::segment::lifecycle::Windows;
 use crate::sql::{Expression, Sql};
 use crate::tag::{Body, Measure, Over, Rank, Tag, Window};
 
@@ -88,6 +89,7 @@ pub(crate) enum Job {
     Edge { last: bool, value: At, text: bool },
     Preference { by: At, weight: Option<At>, top: usize, rank: Rank, min_share: f64, min_affinity: f64, prior: f64 },
     Sequence { steps: Vec<At>, names: Vec<String>, within: i64 },
+    Lifecycle { windows: Windows },
 }
 
 /// Which events a tag looks at, in places of the plan.
@@ -317,6 +319,7 @@ impl Compiler {
                 names: steps.iter().map(|(name, _)| name.clone()).collect(),
                 within: *within,
             },
+            Body::Lifecycle { windows, .. } => Job::Lifecycle { windows: *windows },
             _ => return Err(tag.error(format!("a tag of kind `{}` does not look at events", tag.kind()), None)),
         })
     }

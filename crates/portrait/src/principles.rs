@@ -2,19 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lookalike_measure::SHIFTED;
 use lookalike_store::{Project, Store};
 use serde::Serialize;
 
 use crate::catalogue::Catalogue;
 use crate::column::Values;
-use crate::diff::psi;
+use crate::diff::drift;
 use crate::error::Result;
 use crate::profile::Profile;
-use crate::tag::{Body, Tag};
+use crate::tag::{Body, Measure, Tag};
 use crate::validate::validate;
 
-/// A share of users that moved between bins which counts as drift (Siddiqi 2006 calls a PSI above 0.25 a major shift).
-const DRIFT: f64 = 0.25;
 /// A rank correlation of two halves, or an agreement beyond chance, below which a tag says little.
 const RELIABLE: f64 = 0.3;
 
@@ -89,8 +88,7 @@ impl Looked<'_> {
 }
 
 fn treated(tag: &Tag) -> bool {
-    let Body::Rules { values, .. } = &tag.body else { return false };
-    values.iter().all(|rule| rule.treatment.is_some())
+    tag.is_segment() && !tag.values.is_empty() && tag.values.iter().all(|value| value.treatment.is_some())
 }
 
 fn purpose(looked: &Looked<'_>) -> Principle {
@@ -170,15 +168,20 @@ fn dynamic(looked: &Looked<'_>) -> Principle {
     let mut most: f64 = 0.0;
     for (place, about) in looked.profile.about.tags.iter().enumerate() {
         let Ok(earlier) = before.tag(&about.name) else { continue };
+        // The time since something first happened grows by a day a day: that is no drift.
+        let tag = looked.catalogue.get(&about.name).ok().map(|tag| &tag.body);
+        if matches!(tag, Some(Body::Metric { of: Measure::Age, .. })) {
+            continue;
+        }
         if before.about.tags[earlier].version == about.version {
-            let figure = psi(&before.columns[earlier], &looked.profile.columns[place]).unwrap_or_default();
+            let figure = drift(&before.columns[earlier], &looked.profile.columns[place]).unwrap_or_default();
             most = most.max(figure);
-            if figure > DRIFT {
+            if figure > SHIFTED {
                 drifted.push(format!("{} {figure:.2}", about.name));
             }
         }
     }
-    let note = format!("tags whose PSI since {} is over {DRIFT}: {}", before.about.as_of, some(&drifted));
+    let note = format!("tags whose PSI since {} is over {SHIFTED}: {}", before.about.as_of, some(&drifted));
     principle("dynamic", drifted.is_empty(), most, note)
 }
 
@@ -197,8 +200,8 @@ fn data_driven(looked: &Looked<'_>) -> Principle {
     };
     let personal = which(looked.tags(), names_user);
     let fixed = |tag: &Tag| match &tag.body {
-        Body::Rules { values, contradiction: false, .. } => {
-            values.iter().any(|rule| rule.when.contains(['<', '>']) && !rule.when.contains("_pct"))
+        Body::Rules { rules, contradiction: false, .. } => {
+            rules.iter().any(|(_, when)| when.contains(['<', '>']) && !when.contains("_pct"))
         }
         _ => false,
     };
@@ -257,7 +260,7 @@ fn cross_validation(looked: &Looked<'_>) -> Result<Principle> {
         some(&weak),
         some(&found)
     );
-    Ok(principle("cross-validation", weak.is_empty() && found.is_empty(), weak.len() as f64, note))
+    Ok(principle("cross-validation", weak.is_empty(), weak.len() as f64, note))
 }
 
 /// A tag that is changed makes itself and what is made from it anew, and nothing else: tried for every tag.

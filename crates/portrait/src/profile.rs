@@ -12,9 +12,11 @@ use arrow::datatypes::TimestampMicrosecondType;
 
 use crate::catalogue::Catalogue;
 use crate::clock::{self, Clock};
-use crate::column::Column;
+use crate::column::{Column, NONE, Values};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
+use crate::segment::cluster::Scaling;
+use crate::segment::lifecycle::State;
 use crate::tag::{Body, Class, Tag, Title};
 use crate::{derive, pass};
 
@@ -57,6 +59,8 @@ pub struct AboutTag {
     pub version: String,
     /// How it is computed.
     pub kind: String,
+    /// Whether its values divide the users.
+    pub segment: bool,
     /// Who may see it.
     pub class: Class,
     /// Its title.
@@ -131,8 +135,16 @@ impl Profile {
                     None => continue,
                 },
                 Body::Sql { expression, from } => derive::expression(tag, expression, from, &columns, users.len())?,
-                Body::Rules { values, otherwise, from, .. } => {
-                    derive::rules(tag, (values, otherwise.as_deref()), from, &columns, &users)?
+                Body::Rules { rules, otherwise, from, .. } => {
+                    derive::rules(tag, (rules, otherwise.as_deref()), from, &columns, &users)?
+                }
+                Body::Rfm { from, scores, ranges, otherwise } => {
+                    let ranges = (&ranges[..], otherwise.as_deref());
+                    derive::rfm(tag, (from, *scores), ranges, &columns, users.len())?
+                }
+                Body::Cluster { from, means, deviations, centres } => {
+                    let scaling = Scaling { means: means.clone(), deviations: deviations.clone() };
+                    derive::cluster(tag, from, &scaling, centres, &columns, users.len())?
                 }
                 Body::Query { sql } => derive::query(store, &clock, tag, sql, &users)?,
                 _ => continue,
@@ -145,6 +157,7 @@ impl Profile {
             name: tag.name.clone(),
             version: catalogue.version(&tag.name).to_owned(),
             kind: tag.kind().to_owned(),
+            segment: tag.is_segment(),
             class: tag.class,
             title: tag.title.clone(),
             parents: tag.parents().map(str::to_owned).collect(),
@@ -278,7 +291,14 @@ impl Views {
         for (own, said) in found {
             let places = places(&said.users, &users);
             for (tag, column) in own.iter().zip(said.columns) {
-                columns.insert(tag.name.clone(), column.spread(&places, users.len()));
+                let mut column = column.spread(&places, users.len());
+                if let (Body::Lifecycle { .. }, Values::Text { codes, names }) = (&tag.body, &mut column.values) {
+                    // Who is known and has none of the events is a contact.
+                    let contact = names.iter().position(|name| name == State::Contact.name());
+                    let contact = contact.map_or(NONE, |contact| contact as u32);
+                    codes.iter_mut().filter(|code| **code == NONE).for_each(|code| *code = contact);
+                }
+                columns.insert(tag.name.clone(), column);
             }
         }
         Ok(users)

@@ -10,6 +10,8 @@ use lookalike_store::settings::{Entry, Section};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Place, Result};
+use crate::partition;
+use crate::segment::lifecycle::Windows;
 
 /// A declared tag, checked as far as that goes without the data.
 #[derive(Debug, Clone)]
@@ -34,6 +36,9 @@ pub struct Tag {
     pub prior: f64,
     /// How it is computed.
     pub body: Body,
+    /// What its values are called and what is done for their users, where they divide the users. That may change without
+    /// it being another tag.
+    pub values: Vec<Value>,
 }
 
 /// A title in two languages; empty where it was not given.
@@ -126,8 +131,8 @@ pub enum Body {
     },
     /// Values that divide the users, each with its condition.
     Rules {
-        /// The values in order.
-        values: Vec<Rule>,
+        /// Values with their conditions, in order.
+        rules: Vec<(String, String)>,
         /// The value of all others.
         otherwise: Option<String>,
         /// Names that the conditions use, and the tags they stand for.
@@ -135,20 +140,45 @@ pub enum Body {
         /// Whether its values say that something cannot be true; `check tags` lists the users.
         contradiction: bool,
     },
+    /// Segments by scores of recency, frequency and money.
+    Rfm {
+        /// The tags that the scores are made from: recency (in days), frequency and money.
+        from: [String; 3],
+        /// How many scores there are of each.
+        scores: u8,
+        /// Values with the least and the most of each score; the first that fits counts.
+        ranges: Vec<(String, [(u8, u8); 3])>,
+        /// The value of all others.
+        otherwise: Option<String>,
+    },
+    /// The state of a user's time with the shop.
+    Lifecycle {
+        /// The windows of the states, in days.
+        windows: Windows,
+        /// Which events.
+        over: Over,
+    },
+    /// The nearest of some centres.
+    Cluster {
+        /// Names of the columns, and the tags they stand for; columns are in the order of their names.
+        from: BTreeMap<String, String>,
+        /// What a column's logarithms are lessened by.
+        means: Vec<f64>,
+        /// What they are divided by then.
+        deviations: Vec<f64>,
+        /// Values with their centres.
+        centres: Vec<(String, Vec<f64>)>,
+    },
 }
 
-/// One value of a tag of rules.
-#[derive(Debug, Clone, Serialize)]
-pub struct Rule {
+/// One value of a tag whose values divide the users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
     /// The value.
-    pub value: String,
-    /// The condition, in SQL.
-    pub when: String,
-    /// Its title; what it is called may change without it being another tag.
-    #[serde(skip)]
+    pub name: String,
+    /// Its title.
     pub title: Title,
     /// What is done for these users.
-    #[serde(skip)]
     pub treatment: Option<String>,
 }
 
@@ -210,7 +240,19 @@ pub struct Window {
     pub to: u32,
 }
 
-const KINDS: [&str; 8] = ["declared", "metric", "first-last", "preference", "sequence", "sql", "query", "rules"];
+const KINDS: [&str; 11] = [
+    "declared",
+    "metric",
+    "first-last",
+    "preference",
+    "sequence",
+    "sql",
+    "query",
+    "rules",
+    "rfm",
+    "lifecycle",
+    "cluster",
+];
 
 impl Tag {
     /// Reads a section of a tag file.
@@ -225,6 +267,7 @@ impl Tag {
         let expires = typed.take("expires").map(|entry| days(&entry)).transpose()?.unwrap_or(90);
         let prior = typed.take("prior").map(|entry| at_least_zero(&entry)).transpose()?.unwrap_or(5.0);
         let kind = typed.require("kind")?;
+        let mut values = Vec::new();
         let body = match kind.text()?.as_str() {
             "declared" => declared(&mut typed, &name)?,
             "metric" => Body::Metric { of: measure(&typed.require("of")?)?, over: over(&mut typed)? },
@@ -233,11 +276,14 @@ impl Tag {
             "sequence" => sequence(&mut typed)?,
             "sql" => Body::Sql { expression: typed.require("expression")?.text()?, from: from(&mut typed)? },
             "query" => Body::Query { sql: typed.require("sql")?.text()? },
-            "rules" => rules(&mut typed)?,
+            "rules" => partition::rules(&mut typed, &mut values)?,
+            "rfm" => partition::rfm(&mut typed, &mut values)?,
+            "lifecycle" => partition::lifecycle(&mut typed, &mut values)?,
+            "cluster" => partition::cluster(&mut typed, &mut values)?,
             other => return Err(kind.unknown("kind", other, &KINDS).into()),
         };
         typed.finish()?;
-        Ok(Tag { name, place, title, meaning, class, purpose, used_for, expires, prior, body })
+        Ok(Tag { name, place, title, meaning, class, purpose, used_for, expires, prior, body, values })
     }
 
     /// The part of the path before the first `/`.
@@ -247,11 +293,12 @@ impl Tag {
 
     /// The tags that it is made from.
     pub fn parents(&self) -> impl Iterator<Item = &str> {
-        let from = match &self.body {
-            Body::Sql { from, .. } | Body::Rules { from, .. } => Some(from),
-            _ => None,
+        let (named, listed): (_, &[String]) = match &self.body {
+            Body::Sql { from, .. } | Body::Rules { from, .. } | Body::Cluster { from, .. } => (Some(from), &[]),
+            Body::Rfm { from, .. } => (None, from),
+            _ => (None, &[]),
         };
-        from.into_iter().flat_map(BTreeMap::values).map(String::as_str)
+        named.into_iter().flat_map(BTreeMap::values).chain(listed).map(String::as_str)
     }
 
     /// The events it looks at, if it looks at events.
@@ -260,6 +307,7 @@ impl Tag {
             Body::Metric { over, .. }
             | Body::FirstLast { over, .. }
             | Body::Preference { over, .. }
+            | Body::Lifecycle { over, .. }
             | Body::Sequence { over, .. } => Some(over),
             _ => None,
         }
@@ -272,7 +320,7 @@ impl Tag {
 
     /// Whether its values divide the users.
     pub fn is_segment(&self) -> bool {
-        matches!(self.body, Body::Rules { .. })
+        matches!(self.body, Body::Rules { .. } | Body::Rfm { .. } | Body::Lifecycle { .. } | Body::Cluster { .. })
     }
 
     /// The name of the kind, as it is typed.
@@ -286,6 +334,9 @@ impl Tag {
             Body::Sql { .. } => "sql",
             Body::Query { .. } => "query",
             Body::Rules { .. } => "rules",
+            Body::Rfm { .. } => "rfm",
+            Body::Lifecycle { .. } => "lifecycle",
+            Body::Cluster { .. } => "cluster",
         }
     }
 
@@ -357,39 +408,21 @@ fn sequence(typed: &mut Section<'_>) -> Result<Body> {
     Ok(Body::Sequence { steps: named, within, over: over(typed)? })
 }
 
-fn rules(typed: &mut Section<'_>) -> Result<Body> {
-    let entry = typed.require("values")?;
-    let mut values = Vec::new();
-    for (value, entry) in entry.section()?.rest() {
-        let mut typed = entry.section()?;
-        let when = typed.require("when")?.text()?;
-        let (title, treatment) = (title(typed.take("title"))?, optional_text(typed.take("treatment"))?);
-        typed.finish()?;
-        values.push(Rule { value, when, title, treatment });
-    }
-    if values.is_empty() {
-        return Err(entry.error("names no value").into());
-    }
-    let otherwise = optional_text(typed.take("otherwise"))?;
-    let contradiction = typed.take("contradiction").map(|entry| entry.truth()).transpose()?.unwrap_or(false);
-    Ok(Body::Rules { values, otherwise, from: from(typed)?, contradiction })
-}
-
-fn from(typed: &mut Section<'_>) -> Result<BTreeMap<String, String>> {
+pub(crate) fn from(typed: &mut Section<'_>) -> Result<BTreeMap<String, String>> {
     let entry = typed.require("from")?;
     let named = entry.section()?.rest().into_iter().map(|(name, entry)| Ok((name, entry.text()?)));
     let from: BTreeMap<_, _> = named.collect::<Result<_>>()?;
     if from.is_empty() { Err(entry.error("names no tag").into()) } else { Ok(from) }
 }
 
-fn over(typed: &mut Section<'_>) -> Result<Over> {
+pub(crate) fn over(typed: &mut Section<'_>) -> Result<Over> {
     let events = typed.take("events").map(|entry| entry.texts()).transpose()?.unwrap_or_default();
     let condition = optional_text(typed.take("where"))?;
     let window = typed.take("window").map(|entry| window(&entry)).transpose()?;
     Ok(Over { events, condition, window })
 }
 
-fn title(entry: Option<Entry<'_>>) -> Result<Title> {
+pub(crate) fn title(entry: Option<Entry<'_>>) -> Result<Title> {
     let Some(entry) = entry else { return Ok(Title::default()) };
     if entry.is_text() {
         return Ok(Title { zh: String::new(), en: entry.text()? });
@@ -401,7 +434,7 @@ fn title(entry: Option<Entry<'_>>) -> Result<Title> {
     Ok(title)
 }
 
-fn optional_text(entry: Option<Entry<'_>>) -> Result<Option<String>> {
+pub(crate) fn optional_text(entry: Option<Entry<'_>>) -> Result<Option<String>> {
     Ok(entry.map(|entry| entry.text()).transpose()?)
 }
 
@@ -449,7 +482,7 @@ fn whole_days(text: &str) -> Option<u32> {
     parse_length(text).filter(|length| length % DAY == 0).and_then(|length| u32::try_from(length / DAY).ok())
 }
 
-fn days(entry: &Entry<'_>) -> Result<u32> {
+pub(crate) fn days(entry: &Entry<'_>) -> Result<u32> {
     let length = length(entry)?;
     let wrong = || entry.error("is no whole number of days, such as \"30d\", \"4w\" or \"1y\"");
     Ok(u32::try_from(length / DAY).ok().filter(|_| length % DAY == 0).ok_or_else(wrong)?)

@@ -1,8 +1,8 @@
 //! Whether a profile is true: how steady each tag is in itself, and what became of its users afterwards.
 //!
 //! *Reliability*: the tag computed over the earlier and over the later half of the days it looks at. Numbers are
-//! compared by Spearman's rank correlation over users with both, first values by how often they are the same, beside
-//! how often they would be by chance.
+//! compared by Spearman's rank correlation over users with both, values by how many of the earlier ones are among the
+//! later, beside how many would be by chance.
 //!
 //! *Hindsight*: the same tag over a later period, compared in the same way with what the profile said; of preferences
 //! also the share of a user's later weight that falls on what was said they prefer, beside the share that falls on
@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 
 use jiff::civil::Date;
+use lookalike_measure::spearman;
 use lookalike_store::{Project, Store};
 use serde::Serialize;
 
@@ -29,9 +30,9 @@ use crate::tag::{Body, Over, Tag, Window};
 pub struct Agreement {
     /// Users with a value in both.
     pub users: usize,
-    /// Rank correlation of numbers, or the share of users whose first value is the same.
+    /// Rank correlation of numbers, or the mean share of a user's values that are found again.
     pub figure: f64,
-    /// What the figure would be by chance: 0 for numbers, for values the sum of the products of their shares.
+    /// What the figure would be by chance: 0 for numbers, for values the mean share of users who have them in the end.
     pub chance: f64,
 }
 
@@ -109,7 +110,10 @@ fn look(
         .map(|tag| {
             let mut tag = (*tag).clone();
             match &mut tag.body {
-                Body::Metric { over, .. } | Body::FirstLast { over, .. } | Body::Sequence { over, .. } => {
+                Body::Metric { over, .. }
+                | Body::FirstLast { over, .. }
+                | Body::Lifecycle { over, .. }
+                | Body::Sequence { over, .. } => {
                     over.window = Some(window(over));
                 }
                 Body::Preference { over, top, .. } => {
@@ -136,21 +140,26 @@ fn agreement(a: &Column, b: &Column, pairs: &[(usize, usize)]) -> Option<Agreeme
     if let (Values::Number(x), Values::Number(y)) = (&a.values, &b.values) {
         let x: Vec<f64> = both.iter().map(|(row, _)| x[*row]).collect();
         let y: Vec<f64> = both.iter().map(|(_, row)| y[*row]).collect();
-        return spearman(&x, &y).map(|figure| Agreement { users, figure, chance: 0.0 });
+        return spearman(&x, &y).ok().flatten().map(|figure| Agreement { users, figure, chance: 0.0 });
     }
-    let (mut same, mut shares): (f64, HashMap<&str, (f64, f64)>) = (0.0, HashMap::new());
+    let values = |column: &Column, row: usize| -> Vec<String> {
+        match &column.values {
+            Values::List { .. } => column.values.list(row).map(|(name, _)| name.to_owned()).collect(),
+            _ => column.values.text(row).map(str::to_owned).into_iter().collect(),
+        }
+    };
+    let mut later: HashMap<String, f64> = HashMap::new();
+    for (_, y) in &both {
+        values(b, *y).into_iter().for_each(|value| *later.entry(value).or_default() += 1.0 / users as f64);
+    }
+    let (mut figure, mut chance) = (0.0, 0.0);
     for (x, y) in &both {
-        let (x, y) = (a.values.text(*x).unwrap_or_default(), b.values.text(*y).unwrap_or_default());
-        same += f64::from(u8::from(x == y));
-        shares.entry(x).or_default().0 += 1.0;
-        shares.entry(y).or_default().1 += 1.0;
+        let (was, is) = (values(a, *x), values(b, *y));
+        let n = (was.len() * users) as f64;
+        figure += was.iter().filter(|value| is.contains(value)).count() as f64 / n;
+        chance += was.iter().map(|value| later.get(value).copied().unwrap_or_default()).sum::<f64>() / n;
     }
-    let n = users as f64;
-    // In the order of the names: sums of floats depend on it, and results repeat.
-    let mut shares: Vec<(&str, (f64, f64))> = shares.into_iter().collect();
-    shares.sort_unstable_by_key(|(name, _)| *name);
-    let chance = shares.iter().map(|(_, (p, q))| p / n * q / n).sum();
-    Some(Agreement { users, figure: same / n, chance })
+    Some(Agreement { users, figure, chance })
 }
 
 /// Of the values a user had more of than others, how much of what was found later falls on them.
@@ -174,27 +183,4 @@ fn kept(tag: &Tag, said: &Column, after: &Column, pairs: &[(usize, usize)]) -> O
         users += 1.0;
     }
     (users > 0.0).then(|| (own / users, global / users))
-}
-
-/// Spearman's rank correlation: Pearson's of the ranks, equal values having the mean of theirs. `None` if either side
-/// has one value alone.
-pub(crate) fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
-    let (x, y) = (ranks(x), ranks(y));
-    let mean = (x.len() as f64 - 1.0) / 2.0;
-    let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>();
-    let (xx, yy) = (sum(&x, &x), sum(&y, &y));
-    (xx > 0.0 && yy > 0.0).then(|| sum(&x, &y) / (xx * yy).sqrt())
-}
-
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
-    let mut ranks = vec![0.0; values.len()];
-    let mut from = 0;
-    while from < order.len() {
-        let to = (from..order.len()).find(|at| values[order[*at]] != values[order[from]]).unwrap_or(order.len());
-        order[from..to].iter().for_each(|at| ranks[*at] = (from + to - 1) as f64 / 2.0);
-        from = to;
-    }
-    ranks
 }

@@ -25,6 +25,10 @@ const FEWEST: usize = 8;
 const MOST: usize = 64;
 /// Products of no more numbers than this are computed in another way by `gemm`.
 const SMALL: usize = 16 * 16;
+/// Vectors of more numbers than this are summed in pieces by `gemm`, and in other pieces where neither side has more than
+/// [`NARROW`] vectors.
+const LONG: usize = 512;
+const NARROW: usize = 64;
 
 /// Answers which items have the largest inner product with a vector.
 pub trait Search: Sync {
@@ -46,10 +50,10 @@ pub trait Search: Sync {
 /// Search that looks at every item.
 #[derive(Clone, Copy, Debug)]
 pub struct Exact<'a> {
-    items: &'a Matrix,
-    ties: Ties,
+    pub(crate) items: &'a Matrix,
+    pub(crate) ties: Ties,
     /// The rows to answer with in the place of those of the table (ascending), if they are others.
-    names: Option<&'a [u32]>,
+    pub(crate) names: Option<&'a [u32]>,
 }
 
 /// Some rows of a table of items, side by side, for searches that may answer with these alone.
@@ -66,6 +70,11 @@ impl Among {
         let mut table = Matrix::zeros(rows.len(), items.cols());
         rows.iter().enumerate().for_each(|(at, &row)| table.row_mut(at).copy_from_slice(items.row(row as usize)));
         Self { items: table, rows }
+    }
+
+    /// The rows, side by side.
+    pub fn items(&self) -> &Matrix {
+        &self.items
     }
 
     /// Search that looks at every one of them.
@@ -107,12 +116,15 @@ impl<'a> Exact<'a> {
 
 /// Scores of `rows` queries for a range of items. Products with a single row or column, or of at most 16 x 16 numbers,
 /// take other paths through the matrix code and round differently, so a few queries are accompanied by zeros, and ranges
-/// are either of several hundred items or all there are: a score then is the same, to the bit, whether its query is
-/// asked alone or among others, and whether its item is in a tile or in the whole.
-fn score(queries: &[f32], rows: usize, items: &Matrix, range: Range<usize>, scores: &mut Vec<f32>) {
+/// are either of 64 items or more, or all there are: a score then is the same, to the bit, whether its query is asked
+/// alone or among others, and whether its item is in a block, in a tile or in the whole.
+pub(crate) fn score(queries: &[f32], rows: usize, items: &Matrix, range: Range<usize>, scores: &mut Vec<f32>) {
     let (dim, cols) = (items.cols(), range.len());
     let items = &items.data()[range.start * dim..range.end * dim];
-    let padded = rows.max(2).max(SMALL / cols.max(1) + 1);
+    let mut padded = rows.max(2).max(SMALL / cols.max(1) + 1);
+    if dim > LONG && cols <= NARROW {
+        padded = padded.max(NARROW + 1);
+    }
     scores.resize(padded * cols, 0.0);
     if padded == rows {
         product::of_blocks(dim, (queries, rows), (items, cols), scores);
@@ -125,7 +137,7 @@ fn score(queries: &[f32], rows: usize, items: &Matrix, range: Range<usize>, scor
 
 impl Exact<'_> {
     /// Where those rows that there are stand in the table.
-    fn here<'e>(&self, exclude: &'e [u32]) -> Cow<'e, [u32]> {
+    pub(crate) fn here<'e>(&self, exclude: &'e [u32]) -> Cow<'e, [u32]> {
         match self.names {
             None => Cow::Borrowed(exclude),
             Some(names) => exclude.iter().filter_map(|row| names.binary_search(row).ok()).map(|at| at as u32).collect(),

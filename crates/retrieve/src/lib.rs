@@ -1,7 +1,8 @@
 //! What to answer: the nearest items of a vector, of an item, of a user; exactly, or through an index.
 //!
-//! All lists have one order ([`select`]): score descending, ties by a fixed shuffle. [`Search`] has two
-//! implementations: [`Exact`] looks at every item, [`Index`] walks a graph and states what it misses ([`Audit`]).
+//! All lists have one order ([`select`]): score descending, ties by a fixed shuffle. [`Search`] has three
+//! implementations: [`Exact`] looks at every item, [`Aided`] has a device tell which items need no look, and [`Index`]
+//! walks a graph and states what it misses ([`Audit`]).
 
 mod beam;
 mod block;
@@ -12,6 +13,7 @@ mod file;
 mod fold;
 mod graph;
 mod index;
+mod maxima;
 mod metric;
 mod product;
 mod recommend;
@@ -28,6 +30,7 @@ pub use exact::{Among, Exact, Search};
 pub use file::INDEX;
 pub use fold::Folding;
 pub use index::{Audit, Index, IndexSettings, Within};
+pub use maxima::{Aided, BlockMaxima, block_starts};
 pub use metric::{Metric, Space};
 pub use recommend::{Recommender, blend_repeats};
 pub use scores::{map_scores, new_items};

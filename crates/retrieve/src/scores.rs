@@ -4,6 +4,7 @@ use lookalike_bundle::{ItemRow, Learned, Matrix, Row, UserRow};
 use rayon::prelude::*;
 
 use crate::exact::{Exact, Search};
+use crate::maxima::{Aided, BlockMaxima};
 use crate::topk::{Hit, Ties, mask, select};
 
 /// Users scored by one thread at a time from item weights.
@@ -35,17 +36,24 @@ pub fn map_scores<'h, T: Send>(
     }
 }
 
-/// For every one of `users` the `k` best items that are not in its history; as [`map_scores`] otherwise.
+/// For every one of `users` the `k` best items that are not in its history; as [`map_scores`] otherwise. A device that
+/// knows the model's embeddings of items may help; the lists are the same.
 pub fn new_items<'h>(
     learned: &Learned,
     users: &[UserRow],
     history: &(dyn Fn(UserRow) -> (&'h [u32], &'h [f32]) + Sync),
     k: usize,
     ties: Ties,
+    by: Option<&dyn BlockMaxima>,
 ) -> Vec<Vec<Hit<ItemRow>>> {
     match learned {
         Learned::Embeddings { users: table, items } => {
-            Exact::new(items).with_ties(ties).search_all(&queries(table, users), k, &|at| history(users[at]).0)
+            let (exact, queries) = (Exact::new(items).with_ties(ties), queries(table, users));
+            let had = |at: usize| history(users[at]).0;
+            match by {
+                Some(by) => Aided::new(exact, by).search_all(&queries, k, &had),
+                None => exact.search_all(&queries, k, &had),
+            }
         }
         Learned::ItemWeights(_) => map_scores(learned, users, history, |at, scores| {
             mask(scores, history(users[at]).0);

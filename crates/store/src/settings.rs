@@ -206,7 +206,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The parts of a list; a single text is a list of one.
-    pub(crate) fn entries(&self) -> Result<Vec<Entry<'a>>> {
+    pub fn entries(&self) -> Result<Vec<Entry<'a>>> {
         let array = match self.value {
             DeValue::Array(array) => array,
             DeValue::String(_) => return Ok(vec![self.clone()]),
@@ -235,7 +235,7 @@ impl<'a> Entry<'a> {
     }
 
     /// A number that is neither infinite nor none.
-    pub(crate) fn finite(&self) -> Result<f64> {
+    pub fn finite(&self) -> Result<f64> {
         let number = self.number()?;
         if number.is_finite() { Ok(number) } else { Err(self.error(format_args!("is {number}, not a finite number"))) }
     }

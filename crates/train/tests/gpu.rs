@@ -8,7 +8,7 @@ use burn::Tensor;
 use burn::tensor::TensorData;
 use lookalike_bundle::Matrix;
 use lookalike_train::device::{Device, DeviceChoice, DeviceError, open};
-use lookalike_train::gpu::{GpuIals, Rows};
+use lookalike_train::gpu::{BlockMaxima, GpuIals, Rows};
 use lookalike_train::{Bags, Table};
 
 /// The largest difference allowed between f32 sums taken in different orders, over numbers near one.
@@ -389,4 +389,64 @@ fn factors_that_are_not_finite_are_reported() {
     let mut ials = GpuIals::new(&device, rows, rows, 0.0, None, (&init, &init)).unwrap();
     ials.user_step().unwrap();
     refused(ials.read(), "`user factors` holds numbers that are not finite");
+}
+
+/// Block maxima on the device and by plain loops: `left` gives every user the items left out, one in so many.
+#[track_caller]
+fn maxima_match(device: &Device, (users, items, dim): (usize, usize, usize), starts: &[u32], left: usize) {
+    let mut random = Random((users * 31 + items * 7 + dim) as u64);
+    let (queries, table) = (random.matrix(users, dim), random.matrix(items, dim));
+    let left_out: Vec<Vec<u32>> =
+        (0..users).map(|user| (0..items as u32).skip(user % 5).step_by(left).collect()).collect();
+    let left_out: Vec<&[u32]> = left_out.iter().map(Vec::as_slice).collect();
+    let got = BlockMaxima::new(device, &table, starts).unwrap().maxima(&queries, &left_out).unwrap();
+    assert_eq!((got.rows(), got.cols()), (users, starts.len() - 1));
+    for (user, left_out) in left_out.iter().enumerate() {
+        for (block, ends) in starts.windows(2).enumerate() {
+            let product =
+                |row: u32| (0..dim).map(|j| wide(&queries, user, j) * wide(&table, row as usize, j)).sum::<f64>();
+            let counts = |row: &u32| left_out.binary_search(row).is_err();
+            let want = (ends[0]..ends[1]).filter(counts).map(product).fold(f64::NEG_INFINITY, f64::max) as f32;
+            let got = got.row(user)[block];
+            assert!(
+                got == want || (got - want).abs() <= TOLERANCE,
+                "user {user}, block {block}: {got} where {want} is due"
+            );
+        }
+    }
+}
+
+#[test]
+fn block_maxima_match_their_twin_on_odd_sizes() {
+    let Some(device) = adapter() else { return };
+    maxima_match(&device, (1, 1, 1), &[0, 1], 2);
+    maxima_match(&device, (7, 50, 5), &[0, 3, 4, 49, 50], 1);
+    maxima_match(&device, (33, 201, 33), &[0, 64, 128, 201], 3);
+    maxima_match(&device, (1030, 301, 17), &[0, 100, 101, 301], 400);
+    maxima_match(&device, (65, 1000, 128), &[0, 64, 700, 1000], 2);
+}
+
+#[test]
+fn block_maxima_in_many_pieces_match_their_twin() {
+    let Some(device) = adapter() else { return };
+    // 16 KiB hold 4096 numbers: scores of 40 users for one block at a time.
+    let device = device.with_binding_limit(16 << 10);
+    let starts: Vec<u32> = (0..=10).map(|block| block * 100).collect();
+    maxima_match(&device, (90, 1000, 33), &starts, 999);
+    let error = BlockMaxima::new(&device, &Matrix::zeros(100, 50), &[0, 100]).unwrap_err();
+    assert!(error.to_string().contains("`items` takes 20000 bytes"), "{error}");
+}
+
+#[test]
+fn blocks_that_do_not_fit_the_items_are_refused() {
+    let Some(device) = adapter() else { return };
+    let new = |rows, dim, starts: &[u32]| BlockMaxima::new(&device, &Matrix::zeros(rows, dim), starts).map(drop);
+    for (rows, starts) in [(3, &[0, 2][..]), (3, &[1, 3]), (3, &[0, 2, 2, 3]), (3, &[]), (0, &[0, 0])] {
+        refused(new(rows, 2, starts), "do not rise from the first item to the last");
+    }
+    refused(new(3, 0, &[0, 3]), "have no numbers");
+    let cpu = open(&DeviceChoice::Cpu).unwrap();
+    refused(BlockMaxima::new(&cpu, &Matrix::zeros(3, 2), &[0, 3]).map(drop), "a GPU is due");
+    let made = BlockMaxima::new(&device, &Matrix::zeros(3, 2), &[0, 3]).unwrap();
+    refused(made.maxima(&Matrix::zeros(2, 2), &[&[]]).map(drop), "are 2 x 2 for 1 lists");
 }

@@ -1,9 +1,13 @@
 //! `check`: whether the project keeps what it promises. Every check has a figure; one that fails fails the command.
 
+use lookalike_portrait::principles::{Looked, Principle, principles};
+use lookalike_portrait::{Catalogue, Profile, cells, snapshot};
 use lookalike_store::{Project, Store};
+use lookalike_train::Preset;
 use serde::Serialize;
 use serde_json::json;
 
+use super::profile::stored;
 use crate::cli::{Check as What, Common};
 use crate::failure::Failure;
 use crate::say::{Say, table};
@@ -37,7 +41,52 @@ pub fn run(common: &Common, what: &What, say: &Say) -> Result<(), Failure> {
             };
             report(&findings.into_iter().map(check).collect::<Vec<_>>(), say)
         }
+        What::Tags => tags(common, say),
+        What::Privacy => privacy(common, say),
     }
+}
+
+/// The profiles that checks look at: the latest, and the one before it.
+fn profiles(project: &Project) -> Result<(Profile, Option<Profile>), Failure> {
+    let days = snapshot::days(project)?;
+    let none = || Failure::new("there is no profile yet").with_hint("run `lookalike profile` first");
+    let (last, earlier) = days.split_last().ok_or_else(none)?;
+    let read = |day| snapshot::read(project, day).map(|(profile, _)| profile);
+    Ok((read(*last)?, earlier.last().map(|day| read(*day)).transpose()?))
+}
+
+fn tags(common: &Common, say: &Say) -> Result<(), Failure> {
+    let (project, store) = stored(common, say)?;
+    let (profile, before) = profiles(&project)?;
+    let catalogue = Catalogue::open(&project)?;
+    if profile.about.store != store.hash() {
+        say.remark("the store changed since the latest profile was made; `lookalike profile` makes it anew");
+    }
+    let models: Vec<String> = Preset::built_in().filter_map(Result::ok).map(|preset| preset.name).collect();
+    let looked = Looked {
+        project: &project,
+        store: &store,
+        catalogue: &catalogue,
+        profile: &profile,
+        before: before.as_ref(),
+        models: &models,
+    };
+    let check = |found: Principle| {
+        let Principle { name, ok, figure, note } = found;
+        Check { name: name.to_owned(), ok, figure, note }
+    };
+    report(&principles(&looked)?.into_iter().map(check).collect::<Vec<_>>(), say)
+}
+
+fn privacy(common: &Common, say: &Say) -> Result<(), Failure> {
+    let project = Project::open(&common.project)?;
+    let (profile, _) = profiles(&project)?;
+    let found = cells::look(&profile, project.min_cell);
+    let check = |found: cells::Found| {
+        let cells::Found { name, ok, figure, note } = found;
+        Check { name, ok, figure, note }
+    };
+    report(&found.into_iter().map(check).collect::<Vec<_>>(), say)
 }
 
 /// A figure as short as it can be told apart from none.

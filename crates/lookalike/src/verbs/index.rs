@@ -1,15 +1,16 @@
 //! `index`: builds the index of a run anew, audits it, and replaces the old one together with its bundle; or indexes
-//! vectors from elsewhere; or measures such an index.
+//! vectors from elsewhere; or measures such an index. For asking one see `index_search`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use lookalike_bundle::{Bundle, ItemRow, Learned, Matrix, Row};
+use lookalike_bundle::{Bundle, Extra, ItemRow, Learned, Matrix, Row};
 use lookalike_retrieve::{Audit, Exact, Hit, INDEX, Index, IndexSettings, Metric, Search, Space};
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
 
+use super::index_search;
 use crate::cli::{Common, GraphSize, Index as Args, IndexVerb};
 use crate::failure::Failure;
 use crate::run::Run;
@@ -30,7 +31,10 @@ pub fn run(common: &Common, args: &Args, say: &Say) -> Result<(), Failure> {
         seed: common.seed,
         ..IndexSettings::default()
     };
-    match (&args.bench, &args.run, &args.vectors, &args.out) {
+    match (&args.verb, &args.run, &args.vectors, &args.out) {
+        (Some(IndexVerb::Search { index, queries, k, out }), ..) => {
+            index_search::run(index, queries, *k, out.as_deref(), say)
+        }
         (Some(IndexVerb::Bench { vectors, queries, truth, metric, threads, size }), ..) => {
             let bench = Bench::read(vectors, queries, truth.as_deref(), settings(*metric, size))?;
             bench.run(*threads, say)
@@ -191,7 +195,7 @@ pub fn build(users: &Matrix, items: &Matrix, settings: IndexSettings) -> Result<
 
 /// Puts an index into a bundle.
 pub fn attach(bundle: &mut Bundle, bytes: Vec<u8>, audit: &Audit) -> Result<(), Failure> {
-    bundle.extra.insert(INDEX.to_owned(), bytes);
+    bundle.extra.insert(INDEX.to_owned(), Extra::Bytes(bytes));
     bundle.manifest.index = Some(to_value(audit)?);
     Ok(())
 }

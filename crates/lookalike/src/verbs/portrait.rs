@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lookalike_portrait::{AboutTag, Body, Catalogue, Column, Profile, Tag, Title, Values, snapshot, why as reasons};
+use lookalike_portrait::{AboutTag, Catalogue, Column, Profile, Tag, Title, Values, snapshot, why as reasons};
 use lookalike_store::{Project, Store};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ const EVENTS: usize = 8;
 /// Values of a tag that are listed.
 const LISTED: usize = 12;
 
-fn open(common: &Common, of: &OfDay) -> Result<(Project, Profile), Failure> {
+pub fn open(common: &Common, of: &OfDay) -> Result<(Project, Profile), Failure> {
     let project = Project::open(&common.project)?;
     let none = || Failure::new("there is no profile yet").with_hint("run `lookalike profile` first");
     let day =
@@ -83,7 +83,7 @@ pub fn user(common: &Common, of: &OfDay, id: &str, say: &Say) -> Result<(), Fail
         let confidence = tag.confidence(evidence);
         let section = match (tag.kind.as_str(), &column.values) {
             ("declared", _) => (0, "who"),
-            ("rules", _) => (4, "stage"),
+            _ if tag.segment => (4, "stage"),
             _ if tag.name.contains("/time/") => (3, "when"),
             (_, Values::List { .. }) => (2, "prefers"),
             _ => (1, "what"),
@@ -134,9 +134,9 @@ fn definition(tag: &Tag) -> Vec<String> {
                     over.iter().filter(|(_, value)| used(value)).map(|(key, value)| format!("{key} = {value}")),
                 );
             }
-            ("values", Value::Array(rules)) => lines.extend(rules.iter().map(|rule| {
-                let part = |name: &str| rule[name].as_str().unwrap_or_default().to_owned();
-                format!("{} when {}", part("value"), part("when"))
+            ("rules", Value::Array(rules)) => lines.extend(rules.iter().map(|rule| {
+                let part = |at: usize| rule[at].as_str().unwrap_or_default().to_owned();
+                format!("{} when {}", part(0), part(1))
             })),
             _ => lines.push(format!("{key} = {value}")),
         }
@@ -316,11 +316,11 @@ pub fn segment(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(),
     let (project, profile) = open(common, of)?;
     let catalogue = Catalogue::open(&project)?;
     let tag = catalogue.get(name)?;
-    let Body::Rules { values, otherwise, .. } = &tag.body else {
+    if !tag.is_segment() {
         let segments = catalogue.tags().iter().filter(|tag| tag.is_segment()).map(|tag| tag.name.as_str());
         let hint = format!("the segments are {}", segments.collect::<Vec<_>>().join(", "));
         return Err(Failure::new(format!("`{name}` is no segment: its values do not divide the users")).with_hint(hint));
-    };
+    }
     let column = &profile.columns[profile.tag(name)?];
     let (shown, small) = counts(column, project.min_cell);
     let users = profile.about.users.max(1) as f64;
@@ -328,13 +328,10 @@ pub fn segment(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(),
     say.line(format!("  {}", tag.meaning));
     let mut rows = Vec::new();
     let mut document = Vec::new();
-    let all =
-        values.iter().map(|rule| (rule.value.as_str(), Some(rule))).chain(otherwise.iter().map(|v| (v.as_str(), None)));
-    for (value, rule) in all {
+    for value in &tag.values {
+        let (title, treatment) = (named(&value.title, &value.name, of.lang), value.treatment.as_deref());
+        let (value, treatment) = (value.name.as_str(), treatment.unwrap_or("– none declared –"));
         let count = shown.iter().find(|(name, _)| name == value).map(|(_, count)| *count);
-        let (title, treatment) = rule.map_or(("", ""), |rule| {
-            (named(&rule.title, value, of.lang), rule.treatment.as_deref().unwrap_or("– none declared –"))
-        });
         let cells = match count {
             Some(count) => [grouped(count), format!("{:.1} %", 100.0 * count as f64 / users)],
             None if small > 0 => [format!("<{}", project.min_cell), String::new()],

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::civil::Date;
-use lookalike_portrait::{Catalogue, Profile, diff, latest, snapshot};
+use lookalike_portrait::{Catalogue, Profile, diff, latest, snapshot, validate};
 use lookalike_store::{Project, Store};
 use serde_json::json;
 
@@ -17,6 +17,7 @@ pub fn run(common: &Common, args: &Args, say: &Say) -> Result<(), Failure> {
     match args.verb {
         None => build(common, args, say),
         Some(ProfileVerb::Diff { before, after }) => compare(common, before, after, say),
+        Some(ProfileVerb::Validate { as_of, until }) => judge(common, as_of, until, say),
     }
 }
 
@@ -86,6 +87,47 @@ fn build(common: &Common, args: &Args, say: &Say) -> Result<(), Failure> {
         "kept": kept,
         "seconds": seconds,
         "folder": folder.display().to_string(),
+    }))
+}
+
+/// How far tags are true, as a table.
+fn judge(common: &Common, as_of: Option<Date>, until: Option<Date>, say: &Say) -> Result<(), Failure> {
+    let (project, store) = stored(common, say)?;
+    let none = || Failure::new("there is no profile yet").with_hint("run `lookalike profile` first");
+    let day = as_of.map_or_else(|| snapshot::days(&project).map(|days| days.last().copied()), |day| Ok(Some(day)))?;
+    let (profile, _) = snapshot::read(&project, day.ok_or_else(none)?)?;
+    if let Some(until) = until.filter(|until| *until <= profile.about.as_of) {
+        return Err(Failure::wrong_use(format!(
+            "{until} is not after {}, the day of the profile",
+            profile.about.as_of
+        )));
+    }
+    let verdicts = validate::validate(&project, &store, &Catalogue::open(&project)?, &profile, until)?;
+    let agreement = |agreement: Option<validate::Agreement>| match agreement {
+        Some(agreement) if agreement.chance > 0.0 => format!("{:.3} ({:.3})", agreement.figure, agreement.chance),
+        Some(agreement) => format!("{:.3}", agreement.figure),
+        None => "–".to_owned(),
+    };
+    let kept = |kept: Option<(f64, f64)>| kept.map_or("–".to_owned(), |(own, all)| format!("{own:.3} ({all:.3})"));
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for verdict in &verdicts {
+        let mut row =
+            vec![verdict.tag.clone(), format!("{:.1} %", 100.0 * verdict.coverage), agreement(verdict.reliability)];
+        if until.is_some() {
+            row.extend([agreement(verdict.hindsight), kept(verdict.kept)]);
+        }
+        rows.push(row);
+    }
+    let header = ["tag", "coverage", "two halves", "afterwards", "kept"];
+    let header = if until.is_some() { &header[..] } else { &header[..3] };
+    say.line(table(header, &rows));
+    say.line("");
+    say.line("numbers: Spearman's rank correlation; others: share of users with the same first value (by chance);");
+    say.line("kept: share of the values found later that the profile had named (that everybody's favourites name)");
+    say.json(&json!({
+        "as_of": profile.about.as_of.to_string(),
+        "until": until.map(|day| day.to_string()),
+        "tags": to_value(&verdicts)?,
     }))
 }
 

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use lookalike_bundle::{Bundle, ItemRow, Learned, Row, UserRow};
+use lookalike_bundle::{Bundle, Extra, ItemRow, Learned, Row, UserRow};
 use lookalike_retrieve::{Folding, Hit, INDEX, Index, Recommender, Search};
 use lookalike_store::{Project, Store};
 use roaring::RoaringBitmap;
 use serde_json::json;
 
+use super::recommend_all;
 use crate::cli::{Common, Recommend};
 use crate::failure::Failure;
 use crate::history::{Histories, Known};
@@ -17,40 +18,52 @@ use crate::say::{Say, grouped, table};
 pub fn run(common: &Common, args: &Recommend, say: &Say) -> Result<(), Failure> {
     let bundle = Run(args.of.run.clone()).read()?;
     let only = args.condition.as_deref().map(|condition| allowed(common, &bundle, condition, say)).transpose()?;
-    let index = match (bundle.extra.get(INDEX), &bundle.learned) {
-        (Some(bytes), Learned::Embeddings { users, items }) if !args.exact && !args.repeat => {
-            let index = Index::from_bytes(bytes)?;
-            index.check_made_for(items)?;
-            Some((users, index))
-        }
-        _ => None,
+    let index = if args.exact || args.repeat { None } else { index_of(&bundle)? };
+    if let Some(out) = &args.out {
+        return recommend_all::run(common, &bundle, index.as_ref(), only.as_ref(), args, out, say);
+    }
+    let search = index.as_ref().map(|index| through(index, only.as_ref()));
+    let recommender = match (&search, &bundle.learned) {
+        (Some(search), Learned::Embeddings { users, .. }) => Recommender::through(&bundle, users, &**search),
+        _ if args.repeat => Recommender::with_repeats(&bundle)?,
+        _ => Recommender::new(&bundle),
     };
-    let search: Option<(_, Box<dyn Search + '_>)> = match (&index, &only) {
-        (Some((users, index)), Some(only)) => Some((users, Box::new(index.within(only)))),
-        (Some((users, index)), None) => Some((users, Box::new(Asked(index)))),
-        (None, _) => None,
-    };
-    let exact = if args.repeat { Recommender::with_repeats(&bundle)? } else { Recommender::new(&bundle) };
-    let exact = among(exact, only.as_ref());
-    let searched =
-        search.as_ref().map(|(users, search)| among(Recommender::through(&bundle, users, &**search), only.as_ref()));
-    let recommender = searched.as_ref().unwrap_or(&exact);
-    match (&args.user, &args.history, &args.out) {
-        (_, Some(file), _) => folded(&bundle, recommender, args.k, file, index.is_some(), say),
-        (Some(id), ..) => {
+    let recommender = among(recommender, only.as_ref());
+    match (&args.user, &args.history) {
+        (_, Some(file)) => folded(&bundle, &recommender, args.k, file, index.is_some(), say),
+        (Some(id), None) => {
             let user = run::user(&bundle, id)?;
             let hits = recommender.for_users(&[user], args.k).pop().unwrap_or_default();
             one(&bundle, user, &hits, index.is_some(), say)
         }
-        (.., Some(out)) => super::recommend_all::run(&bundle, &exact, searched.as_ref(), args, out, say),
-        (None, None, None) => Err(Failure::wrong_use("no user was named, no history, and no file for all users")),
+        (None, None) => Err(Failure::wrong_use("no user was named, no history, and no file for all users")),
     }
 }
 
-fn among<'a>(recommender: Recommender<'a>, only: Option<&'a RoaringBitmap>) -> Recommender<'a> {
+/// The index of a bundle, searched where it lies.
+fn index_of(bundle: &Bundle) -> Result<Option<Index>, Failure> {
+    let (Some(extra), Some(items)) = (bundle.extra.get(INDEX), bundle.learned.items()) else { return Ok(None) };
+    let index = match extra {
+        Extra::File(path) => Index::open(path)?,
+        Extra::Bytes(bytes) => Index::from_bytes(bytes)?,
+    };
+    index.check_made_for(items)?;
+    Ok(Some(index))
+}
+
+/// The same recommender, which keeps to some items if there is a condition.
+pub fn among<'a>(recommender: Recommender<'a>, only: Option<&'a RoaringBitmap>) -> Recommender<'a> {
     match only {
         Some(only) => recommender.among(only),
         None => recommender,
+    }
+}
+
+/// Search through an index, which keeps to some items if there is a condition.
+pub fn through<'a>(index: &'a Index, only: Option<&'a RoaringBitmap>) -> Box<dyn Search + 'a> {
+    match only {
+        Some(only) => Box::new(index.within(only)),
+        None => Box::new(Asked(index)),
     }
 }
 

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
-use lookalike_bundle::{Bundle, ItemRow, UserRow};
-use lookalike_retrieve::{Hit, Recommender};
+use lookalike_bundle::{Bundle, ItemRow, Learned, UserRow};
+use lookalike_retrieve::{Aided, Among, Exact, Hit, Index, Recommender};
+use lookalike_train::device::{self, DeviceChoice};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnCloseResult;
@@ -20,28 +21,107 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
-use serde_json::json;
+use roaring::RoaringBitmap;
+use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::cli::Recommend;
+use super::recommend::{among, through};
+use crate::aid::Aid;
+use crate::cli::{Common, Recommend};
 use crate::failure::{Failure, io};
 use crate::say::{Say, grouped};
 
 /// Users of a part.
 const PART: usize = 1 << 16;
 const NOTE: &str = "made-of.json";
+/// A part is called by the row of its first user, in so many digits.
+const DIGITS: usize = 10;
+const ENDING: &str = ".parquet";
+const TEMPORARY: &str = ".tmp";
+/// The index is taken where it answers so many times as many users a second as exact search. Lists are made once and
+/// read often, so what the index misses needs a reason; and one rate differs by up to a half from one run to the next on a
+/// machine that others use too, so that a ratio of two may be chance.
+const CLEARLY: f64 = 3.0;
+
+/// A way to the lists.
+struct Way<'a> {
+    what: String,
+    recommender: Recommender<'a>,
+    /// The share of the best items that the index finds, where it is asked.
+    recall: Option<f64>,
+}
+
+impl Way<'_> {
+    fn by_index(&self) -> bool {
+        self.recall.is_some()
+    }
+}
 
 /// Writes user, rank, item and score of every list.
 pub fn run(
+    common: &Common,
     bundle: &Bundle,
-    exact: &Recommender<'_>,
-    searched: Option<&Recommender<'_>>,
+    index: Option<&Index>,
+    only: Option<&RoaringBitmap>,
     args: &Recommend,
     out: &Path,
     say: &Say,
 ) -> Result<(), Failure> {
+    let Learned::Embeddings { users, items } = &bundle.learned else {
+        let rule = if args.repeat { Recommender::with_repeats(bundle)? } else { Recommender::new(bundle) };
+        return write(bundle, vec![Way::cpu(among(rule, only))], args, out, say);
+    };
+    if args.repeat {
+        return write(bundle, vec![Way::cpu(among(Recommender::with_repeats(bundle)?, only))], args, out, say);
+    }
+    let some = only.map(|only| Among::new(items, only));
+    let exact = some.as_ref().map_or(Exact::new(items), Among::exact);
+    let device = device::open(&common.device)?;
+    let aid = match Aid::new(&device, some.as_ref().map_or(items, Among::items)) {
+        Err(failure) if common.device == DeviceChoice::Auto => {
+            say.remark(format!("{} is left alone: {}", device.name(), failure.message()));
+            None
+        }
+        aid => aid?,
+    };
+    let aided = aid.as_ref().map(|aid| Aided::new(exact, aid));
+    let search = index.map(|index| (through(index, only), index.audit().recall_at_10));
+    let mut ways: Vec<Way<'_>> = Vec::new();
+    let mut way = |what: String, search, recall| {
+        let recommender = among(Recommender::through(bundle, users, search), only);
+        ways.push(Way { what, recommender, recall });
+    };
+    // A GPU that was asked for is not left for the CPU.
+    if aided.is_none() || common.device == DeviceChoice::Auto {
+        way(EVERY.to_owned(), &exact, None);
+    }
+    if let Some(aided) = &aided {
+        way(format!("{EVERY} on {}", device.name()), aided, None);
+    }
+    if let Some((search, recall)) = &search {
+        let what = format!("through the index, which finds {:.2} % of the 10 best", recall * 100.0);
+        way(what, &**search, Some(*recall));
+    }
+    let done = write(bundle, ways, args, out, say);
+    if let Some(failure) = aided.and_then(|aided| aided.failure()) {
+        say.remark(format!("{} failed ({failure}), and the CPU went on", device.name()));
+    }
+    done
+}
+
+const EVERY: &str = "with every item compared";
+
+impl<'a> Way<'a> {
+    fn cpu(recommender: Recommender<'a>) -> Self {
+        Self { what: EVERY.to_owned(), recommender, recall: None }
+    }
+}
+
+/// Writes the lists by one of some ways, the last of which may be the index.
+fn write(bundle: &Bundle, ways: Vec<Way<'_>>, args: &Recommend, out: &Path, say: &Say) -> Result<(), Failure> {
     let (count, k) = (bundle.users.len(), args.k);
     let parts = Parts::of(out)?;
+    // Exact lists are the same wherever they are made, so parts made on one device serve another.
     let made_of = |through: bool| {
         let text = json!({ "bundle": bundle.manifest, "k": k, "where": args.condition, "repeat": args.repeat,
             "through_index": through, "users_per_part": PART });
@@ -49,31 +129,23 @@ pub fn run(
     };
     let noted = fs::read_to_string(parts.folder.join(NOTE)).ok();
     let known = [true, false].into_iter().find(|&through| noted.as_ref() == Some(&made_of(through)));
-    let through = match (searched, known) {
-        (None, _) => false,
-        (Some(_), Some(through)) => through,
-        (Some(searched), None) => {
-            let rates = [exact.rate(k), searched.rate(k)];
-            say.line(format!(
-                "users a second: {} with every item compared, {} through the index; the faster one is taken",
-                grouped(rates[0] as u64),
-                grouped(rates[1] as u64)
-            ));
-            rates[1] > rates[0]
-        }
+    let ways: Vec<Way<'_>> = match known.filter(|&through| ways.iter().any(|way| way.by_index() == through)) {
+        Some(through) => ways.into_iter().filter(|way| way.by_index() == through).collect(),
+        None => ways,
     };
-    let recommender = if through { searched.unwrap_or(exact) } else { exact };
+    let (way, rates) = take(&ways, k, say)?;
+    let through = way.by_index();
     parts.begin(&made_of(through), known == Some(through))?;
     let bar = say.bar("recommending", count as u64);
     let (mut files, mut kept) = (Vec::new(), 0);
     // Without users there is still a table, an empty one.
     for start in (0..count.max(1)).step_by(PART) {
-        let (rows, path) = (start..(start + PART).min(count), parts.folder.join(format!("{start:010}.parquet")));
+        let (rows, path) = (start..(start + PART).min(count), parts.path(start));
         if path.exists() {
             kept += rows.len();
             bar.inc(rows.len() as u64);
         } else {
-            let blocks = recommender.all(k, rows).inspect(|block| bar.inc(block.len() as u64));
+            let blocks = way.recommender.all(k, rows).inspect(|block| bar.inc(block.len() as u64));
             parts.write(&path, bundle, blocks)?;
         }
         files.push(path);
@@ -83,8 +155,36 @@ pub fn run(
     if kept > 0 {
         say.line(format!("the lists of {} users were there from a run before", grouped(kept as u64)));
     }
-    say.line(format!("{} rows for {} users in {}", grouped(rows), grouped(count as u64), out.display()));
-    say.json(&json!({ "out": out, "rows": rows, "users": count, "through_index": through, "kept_users": kept }))
+    let (lines, people) = (grouped(rows), grouped(count as u64));
+    say.line(format!("{lines} rows for {people} users in {}, made {}", out.display(), way.what));
+    say.json(&json!({ "out": out, "rows": rows, "users": count, "way": way.what, "through_index": through,
+        "measured": rates, "kept_users": kept }))
+}
+
+/// Measures some ways, if there are several, and takes the fastest exact one, or the index where it is clearly faster.
+fn take<'w, 'a>(ways: &'w [Way<'a>], k: usize, say: &Say) -> Result<(&'w Way<'a>, Vec<Value>), Failure> {
+    if let [way] = ways {
+        return Ok((way, Vec::new()));
+    }
+    let rates: Vec<f64> = ways.iter().map(|way| way.recommender.rate(k)).collect();
+    let fastest = |by_index: bool| {
+        let mine = ways.iter().zip(&rates).filter(|(way, _)| way.by_index() == by_index);
+        mine.max_by(|a, b| a.1.total_cmp(b.1))
+    };
+    let taken = match (fastest(false), fastest(true)) {
+        (Some((_, exact)), Some((index, rate))) if *rate >= CLEARLY * exact => Some(index),
+        (exact, index) => exact.or(index).map(|(way, _)| way),
+    };
+    let way = taken.ok_or_else(|| Failure::new("there is no way to the lists"))?;
+    let told = ways.iter().zip(&rates).map(|(way, rate)| format!("{} {}", grouped(*rate as u64), way.what));
+    let told = told.collect::<Vec<_>>().join("; ");
+    let rule = match ways.iter().any(Way::by_index) {
+        true => format!(" (the index is, where it is at least {CLEARLY} times as fast)"),
+        false => String::new(),
+    };
+    say.line(format!("users a second: {told}\ntaken: {}{rule}", way.what));
+    let one = |(way, rate): (&Way<'_>, &f64)| json!({ "way": way.what, "users_per_second": rate, "recall_at_10": way.recall });
+    Ok((way, ways.iter().zip(&rates).map(one).collect()))
 }
 
 /// The folder of the parts of a result.
@@ -107,15 +207,30 @@ impl Parts {
             return Ok(());
         }
         let failed = io("written", &self.out);
-        // Only what this program wrote is removed.
-        if self.folder.join(NOTE).exists() || self.folder.read_dir().is_ok_and(|mut inside| inside.next().is_none()) {
+        // Only what this program wrote is removed, wherever it was killed.
+        let ours = |entry: &fs::DirEntry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let digits = |start: &str| start.len() == DIGITS && start.bytes().all(|byte| byte.is_ascii_digit());
+            name == NOTE || name.starts_with(TEMPORARY) || name.strip_suffix(ENDING).is_some_and(digits)
+        };
+        if self.folder.read_dir().is_ok_and(|mut inside| inside.all(|entry| entry.is_ok_and(|entry| ours(&entry)))) {
             fs::remove_dir_all(&self.folder).map_err(&failed)?;
         }
         fs::create_dir(&self.folder).map_err(&failed)?;
-        let mut note = NamedTempFile::new_in(&self.folder).map_err(&failed)?;
+        let mut note = self.temporary()?;
         note.write_all(made_of.as_bytes()).and_then(|()| note.as_file().sync_all()).map_err(&failed)?;
         note.persist(self.folder.join(NOTE)).map_err(|error| failed(error.error))?;
         Ok(())
+    }
+
+    fn path(&self, start: usize) -> PathBuf {
+        self.folder.join(format!("{start:0DIGITS$}{ENDING}"))
+    }
+
+    /// A file that goes with the folder, should the program be killed before it has its name.
+    fn temporary(&self) -> Result<NamedTempFile, Failure> {
+        tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.folder).map_err(io("written", &self.out))
     }
 
     fn write(
@@ -126,7 +241,7 @@ impl Parts {
     ) -> Result<(), Failure> {
         let out = &self.out;
         let failed = io("written", out);
-        let mut file = NamedTempFile::new_in(&self.folder).map_err(&failed)?;
+        let mut file = self.temporary()?;
         let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
         let schema = batch(bundle, &[])?.schema();
         let mut writer =
@@ -144,8 +259,7 @@ impl Parts {
     fn join(&self, files: &[PathBuf]) -> Result<u64, Failure> {
         let out = &self.out;
         let failed = io("written", out);
-        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = NamedTempFile::new_in(folder).map_err(&failed)?;
+        let mut file = self.temporary()?;
         let rows = copied(files, file.as_file_mut()).map_err(io("written", out))?;
         file.as_file().sync_all().map_err(&failed)?;
         file.persist(out).map_err(|error| failed(error.error))?;

@@ -50,7 +50,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         let tuned = super::tune::search(&data, &preset, settings, &device, common.seed, &run, say)?;
         (preset, trials) = (tuned.best, Some(tuned.trials));
     }
-    let mut observer = Observer::new(&data, common.seed, run.log(), say);
+    let mut observer = Observer::new(&data, &device, common.seed, run.log(), say);
     let fitted = fit(&data, &preset, &device, identity, &run.checkpoint(), args.resume, &mut observer);
     let stopped = match (&fitted, args.tune) {
         (Err(FitError::Stopped { kept, .. }), Some(_)) => Some(super::tune::continued(&run, *kept)),
@@ -171,8 +171,8 @@ struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    fn new(data: &'a Dataset, seed: u64, log: std::path::PathBuf, say: &'a Say) -> Self {
-        let bench = Bench::to_choose_by(data, seed);
+    fn new(data: &'a Dataset, device: &'a Device, seed: u64, log: std::path::PathBuf, say: &'a Say) -> Self {
+        let bench = Bench::to_choose_by(data, device, seed);
         Self { bench, log, say, stop: Heeding::start(), bar: None, failure: None }
     }
 

@@ -34,7 +34,7 @@ pub fn search(
         }
         _ => {}
     }
-    let bench = Bench::to_choose_by(data, seed);
+    let bench = Bench::to_choose_by(data, device, seed);
     let mut observer =
         Observer { bench, table: run.trials(), say, stop: Heeding::start(), trials: 0, bar: None, failure: None };
     let tuned = tune(data, preset, settings, device, seed, &mut observer);

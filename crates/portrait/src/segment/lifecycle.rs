@@ -16,6 +16,8 @@
 //! next a state can only become what [`State::may_become`] says. Days are whole numbers counted from 1970-01-01, in the
 //! project's time zone.
 
+use serde::Serialize;
+
 use super::error::{Error, Result, setting};
 use super::flow::Flow;
 
@@ -73,7 +75,7 @@ impl State {
 }
 
 /// The windows of the machine, in days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Windows {
     /// A first purchase makes someone new for so many days.
     pub new: u32,

@@ -67,6 +67,53 @@ pub fn sum_runs(
     }
 }
 
+/// `out[u, b]` = the greatest of `scores[i, u]` over the items `i` of block `b`, `starts[b]..starts[b + 1]`, that `seen` does
+/// not name for user `u` in the ascending places `offsets[u]..offsets[u + 1]`, as row `first + i`; `least` if it names all.
+/// One unit per number; units side by side have users side by side, and so read side by side.
+#[cube(launch)]
+pub fn block_maxima(
+    scores: &[f32],
+    starts: &[u32],
+    offsets: &[u32],
+    seen: &[u32],
+    out: &mut [f32],
+    first: u32,
+    users: u32,
+    least: f32,
+) {
+    if ABSOLUTE_POS < out.len() {
+        let blocks = out.len() / users as usize;
+        let block = ABSOLUTE_POS / users as usize;
+        let user = ABSOLUTE_POS % users as usize;
+        let start = starts[block];
+        // The first place whose row is not before the block.
+        let end = offsets[user + 1];
+        let mut next = offsets[user];
+        let mut after = end;
+        while next < after {
+            let middle = next + (after - next) / 2;
+            if seen[middle as usize] < first + start {
+                next = middle + 1;
+            } else {
+                after = middle;
+            }
+        }
+        let mut best = least;
+        for item in start..starts[block + 1] {
+            let mut counts = true;
+            // Both sides may be computed; the launch keeps a read past the last place inside.
+            if next < end && seen[next as usize] == first + item {
+                counts = false;
+                next += 1;
+            }
+            if counts {
+                best = max(best, scores[item as usize * users as usize + user]);
+            }
+        }
+        out[user * blocks + block] = best;
+    }
+}
+
 /// The row `i` of element `p` of a lower triangle stored row by row: the largest `i` with `i(i+1)/2 <= p`.
 #[cube]
 fn triangle_row(p: usize) -> usize {

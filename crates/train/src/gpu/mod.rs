@@ -7,6 +7,7 @@
 
 mod ials;
 mod kernels;
+mod maxima;
 mod optimizer;
 mod pairs;
 mod table;
@@ -24,6 +25,7 @@ use cubecl::server::Handle;
 use crate::device::{DeviceError, Limits, one_line};
 
 pub use ials::{GpuIals, Rows};
+pub use maxima::BlockMaxima;
 pub(crate) use pairs::GpuPairs;
 pub use table::GpuTable;
 

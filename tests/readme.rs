@@ -69,7 +69,10 @@ fn check_lookalike(command: &str) {
         return;
     }
     let mut help = help(verb).unwrap_or_else(|| panic!("`lookalike {command}`: there is no verb `{verb}`"));
-    let verbs = ["bench", "search", "data", "tags", "privacy", "user", "tag", "segment", "model", "diff", "validate", "fit", "describe", "compare"];
+    let verbs = [
+        "bench", "search", "data", "tags", "privacy", "user", "tag", "segment", "model", "diff", "validate", "fit",
+        "describe", "compare",
+    ];
     if let Some(of) = command.split_whitespace().nth(1).filter(|word| verbs.contains(word)) {
         let output = Command::new(env!("CARGO_BIN_EXE_lookalike")).args([verb, of, "--help"]).output().unwrap();
         help += &String::from_utf8(output.stdout).unwrap();

@@ -9,7 +9,7 @@ use std::process::Command;
 use common::Shop;
 
 const PAGES: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
-const VERBS: [&str; 9] = ["ingest", "train", "evaluate", "index", "recommend", "similar", "show", "check", "forget"];
+const VERBS: [&str; 11] = ["ingest", "profile", "segment", "train", "evaluate", "index", "recommend", "similar", "show", "check", "forget"];
 /// What cargo is told besides the names that are looked up below.
 const CARGO: [&str; 9] = ["run", "test", "build", "fmt", "clippy", "install", "--release", "--all-targets", "--all"];
 

@@ -56,7 +56,7 @@ pub enum Verb {
     Recommend(Recommend),
     /// The nearest items of an item, or the nearest users of a user
     Similar(Similar),
-    /// What a trained model or a preset is
+    /// What a trained model, a preset, a user, a tag or a segment is
     #[command(subcommand)]
     Show(Show),
     /// Whether the project keeps what it promises; exit code 1 where it does not

@@ -62,7 +62,8 @@ impl Catalogue {
         for (name, tag) in own {
             match tag {
                 Some(tag) => drop(tags.insert(name, tag)),
-                None => drop(tags.remove(&name)),
+                None if tags.remove(&name).is_none() => return Err(no_such(name, &tags)),
+                None => {}
             }
         }
         Self::of(tags.into_values().collect())
@@ -116,6 +117,11 @@ impl Catalogue {
         self.tags.retain(|tag| !names.contains(&tag.name));
         names.split_off(first)
     }
+}
+
+/// The error of switching off a tag that there is not.
+fn no_such(name: String, tags: &BTreeMap<String, Tag>) -> Error {
+    Error::NoTag { name, known: tags.keys().cloned().collect() }
 }
 
 /// The tag files of a project, each with the part of a name that its path is.

@@ -123,11 +123,10 @@ pub(crate) fn rules(
         let mask = compiled.mask(&parents.batch).map_err(failed)?;
         let both = |row: &usize| mask[*row] && codes[*row] != NONE;
         if let Some(row) = (0..users.len()).find(both) {
-            let (first, count) = (&rules[codes[row] as usize].0, (0..users.len()).filter(both).count());
-            let message = format!(
-                "the values `{first}` and `{value}` overlap: they, or others, share {count} users, such as `{}`",
-                users[row]
-            );
+            let first = &rules[codes[row] as usize].0;
+            let count = (0..users.len()).filter(|other| both(other) && codes[*other] == codes[row]).count();
+            let message =
+                format!("the values `{first}` and `{value}` overlap in {count} users, such as `{}`", users[row]);
             return Err(tag.error(message, Some("exclude one condition from the other, as in `… and not (…)`".into())));
         }
         codes.iter_mut().zip(&mask).filter(|(_, holds)| **holds).for_each(|(own, _)| *own = code as u32);

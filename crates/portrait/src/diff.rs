@@ -47,15 +47,15 @@ pub struct Flow {
     pub tag: String,
     /// Its values; the last stands for users without one.
     pub values: Vec<String>,
-    /// Users from each value (outer) to each value (inner).
-    pub counts: Vec<Vec<u64>>,
+    /// Users from each value (outer) to each value (inner); `None` stands for a few, fewer than `min_cell`.
+    pub counts: Vec<Vec<Option<u64>>>,
 }
 
 /// Name of users without a value.
 const WITHOUT: &str = "(none)";
 
-/// Compares two profiles.
-pub fn compare(before: &Profile, after: &Profile) -> Difference {
+/// Compares two profiles; groups of fewer than `min_cell` users are not told.
+pub fn compare(before: &Profile, after: &Profile, min_cell: u32) -> Difference {
     let pairs = pairs(&before.users, &after.users);
     let names = |profile: &Profile| profile.about.tags.iter().map(|tag| tag.name.clone()).collect::<Vec<_>>();
     let (old, new) = (names(before), names(after));
@@ -71,7 +71,7 @@ pub fn compare(before: &Profile, after: &Profile) -> Difference {
         let changed = pairs.iter().filter(|(a, b)| !same(was, *a, is, *b)).count();
         tags.push(Change { name: about.name.clone(), changed, psi: drift(was, is) });
         if about.segment {
-            flows.push(flow(&about.name, was, is, &pairs));
+            flows.push(flow(&about.name, was, is, &pairs, min_cell));
         }
     }
     tags.sort_by(|a, b| b.changed.cmp(&a.changed).then_with(|| a.name.cmp(&b.name)));
@@ -110,7 +110,7 @@ fn same(was: &Column, a: usize, is: &Column, b: usize) -> bool {
     }
 }
 
-fn flow(tag: &str, was: &Column, is: &Column, pairs: &[(usize, usize)]) -> Flow {
+fn flow(tag: &str, was: &Column, is: &Column, pairs: &[(usize, usize)], min_cell: u32) -> Flow {
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for (a, b) in pairs {
         let key = (was.values.text(*a).unwrap_or(WITHOUT), is.values.text(*b).unwrap_or(WITHOUT));
@@ -122,7 +122,9 @@ fn flow(tag: &str, was: &Column, is: &Column, pairs: &[(usize, usize)]) -> Flow 
     if counts.keys().any(|(from, to)| [*from, *to].contains(&WITHOUT)) {
         values.push(WITHOUT);
     }
-    let count = |from: &str, to: &str| counts.get(&(from, to)).copied().unwrap_or_default();
+    let count = |from: &str, to: &str| {
+        Some(counts.get(&(from, to)).copied().unwrap_or_default()).filter(|n| *n == 0 || *n >= u64::from(min_cell))
+    };
     let counts = values.iter().map(|from| values.iter().map(|to| count(from, to)).collect()).collect();
     Flow { tag: tag.to_owned(), values: values.into_iter().map(str::to_owned).collect(), counts }
 }

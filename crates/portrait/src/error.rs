@@ -124,10 +124,18 @@ impl Error {
         match self {
             Error::Store(error) => error.hint(),
             Error::Tag { hint, .. } => hint.clone(),
-            Error::NoTag { name, known } => match nearest(name, known) {
+            Error::NoTag { name, known } => match known
+                .iter()
+                .find(|known| known.ends_with(&format!("/{name}")))
+                .cloned()
+                .or_else(|| nearest(name, known))
+            {
                 Some(near) => Some(format!("did you mean `{near}`?")),
                 None => Some("`lookalike show tags` lists them".to_owned()),
             },
+            Error::NoUser { .. } => {
+                Some("users are in a profile from their first event on, or with their row".to_owned())
+            }
             Error::BeforeData { first, .. } => Some(format!("take a day after {first}")),
             Error::NoProfile { .. } => Some("run `lookalike profile` first".to_owned()),
             Error::Damaged { .. } | Error::NewerFormat { .. } => {

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use lookalike_store::{Project, Store, Table};
 use serde::{Deserialize, Serialize};
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
 
 use crate::catalogue::Catalogue;
@@ -228,7 +228,7 @@ fn usable(store: &Store, catalogue: &Catalogue) -> Result<(Catalogue, BTreeMap<S
             };
             return Err(tag.error(format!("users have no attribute `{column}`"), Some(hint)));
         }
-        left_out.insert(tag.name.clone(), format!("users have no attribute `{column}`"));
+        left_out.insert(tag.name.clone(), "users have no such attribute".to_owned());
     }
     let mut catalogue = catalogue.clone();
     for name in catalogue.without(left_out.keys().cloned().collect()) {
@@ -281,9 +281,7 @@ impl Views {
             let mut plan = Plan::new(store, clock.clone(), &own)?;
             let said = pass::run(store, &mut plan)?;
             users.extend(said.users.iter().cloned());
-            for batch in store.scan(Table::Users, &["user"])? {
-                users.extend(batch?.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
-            }
+            users.extend(registered(store, clock)?);
             found.push((own, said));
         }
         users.sort_unstable();
@@ -303,6 +301,29 @@ impl Views {
         }
         Ok(users)
     }
+}
+
+/// The attribute of users that says from which day on they are known, such as the day of their registration.
+const SINCE: &str = "since";
+
+/// Users by their own table, without those who say that they came on the day or later.
+fn registered(store: &Store, clock: &Clock) -> Result<Vec<String>> {
+    let dated = store.columns(Table::Users)?.iter().any(|column| column == SINCE);
+    let columns: &[&str] = if dated { &["user", SINCE] } else { &["user"] };
+    let mut users = Vec::new();
+    for batch in store.scan(Table::Users, columns)? {
+        let batch = batch?;
+        let since = dated.then(|| batch.column(1).as_string::<i32>());
+        for (row, user) in batch.column(0).as_string::<i32>().iter().enumerate() {
+            let since = since.filter(|since| since.is_valid(row)).map(|since| since.value(row));
+            // A day that cannot be read says nothing.
+            let day = since.and_then(|text| text.trim().get(..10)?.parse::<Date>().ok());
+            if day.is_none_or(|day| day < clock.date) {
+                users.extend(user.map(str::to_owned));
+            }
+        }
+    }
+    Ok(users)
 }
 
 /// Where the users of one sorted list are in another that has them all.

@@ -1,8 +1,9 @@
 //! Whether a profile is true: how steady each tag is in itself, and what became of its users afterwards.
 //!
-//! *Reliability*: the tag computed over the earlier and over the later half of the days it looks at. Numbers are
-//! compared by Spearman's rank correlation over users with both, values by how many of the earlier ones are among the
-//! later, beside how many would be by chance.
+//! *Reliability*: the tag computed over every other day that it looks at, and over the days between. (Earlier against
+//! later days would tell how people change as well, and how long they have been here.)
+//! Numbers are compared by Spearman's rank correlation over users with both, values by how many of the one half are among
+//! those of the other, beside how many would be by chance.
 //!
 //! *Hindsight*: the same tag over a later period, compared in the same way with what the profile said; of preferences
 //! also the share of a user's later weight that falls on what was said they prefer, beside the share that falls on
@@ -43,7 +44,7 @@ pub struct Verdict {
     pub tag: String,
     /// Share of users with a value.
     pub coverage: f64,
-    /// Earlier against later half of its own days; `None` where fewer than three users have both.
+    /// Every other day against the days between; `None` where fewer than three users have both.
     pub reliability: Option<Agreement>,
     /// What the profile said against the same definition over the later period.
     pub hindsight: Option<Agreement>,
@@ -60,26 +61,23 @@ pub fn validate(
     until: Option<Date>,
 ) -> Result<Vec<Verdict>> {
     let as_of = profile.about.as_of;
-    let first = span(store)?.0;
-    let days = (clock::days(as_of) - clock::days(clock::local_date(&project.timezone, first))).max(2) as u32;
     let tags: Vec<&Tag> = catalogue.tags().iter().filter(|tag| tag.over().is_some()).collect();
-    let split = |late: bool| {
-        move |over: &Over| {
-            let Window { from, to } = over.window.unwrap_or(Window { from: days, to: 0 });
-            let middle = to + (from - to) / 2;
-            if late { Window { from: middle, to } } else { Window { from, to: middle } }
+    let every_other = |rest: u8| {
+        move |over: &mut Over| {
+            let half = format!("days_ago % 2 = {rest}");
+            over.condition = Some(over.condition.take().map_or(half.clone(), |own| format!("({own}) and {half}")));
         }
     };
-    let earlier = look(project, store, &tags, as_of, &split(false))?;
-    let later = look(project, store, &tags, as_of, &split(true))?;
+    let even = look(project, store, &tags, as_of, &every_other(0))?;
+    let odd = look(project, store, &tags, as_of, &every_other(1))?;
     let after = match until {
         Some(until) => {
             let after = (clock::days(until) - clock::days(as_of)).max(1) as u32;
-            Some(look(project, store, &tags, until, &|_| Window { from: after, to: 0 })?)
+            Some(look(project, store, &tags, until, &|over| over.window = Some(Window { from: after, to: 0 }))?)
         }
         None => None,
     };
-    let halves = pairs(&earlier.users, &later.users);
+    let halves = pairs(&even.users, &odd.users);
     let since = after.as_ref().map(|after| pairs(&profile.users, &after.users));
     let mut verdicts = Vec::new();
     for (place, tag) in tags.iter().enumerate() {
@@ -89,7 +87,7 @@ pub fn validate(
         verdicts.push(Verdict {
             tag: tag.name.clone(),
             coverage: column.count() as f64 / profile.users.len().max(1) as f64,
-            reliability: agreement(&earlier.columns[place], &later.columns[place], &halves),
+            reliability: agreement(&even.columns[place], &odd.columns[place], &halves),
             hindsight: hindsight.and_then(|(after, since)| agreement(column, &after.columns[place], since)),
             kept: hindsight.and_then(|(after, since)| kept(tag, column, &after.columns[place], since)),
         });
@@ -97,14 +95,8 @@ pub fn validate(
     Ok(verdicts)
 }
 
-/// The tags over other days than they declare. Preferences keep all their values and compare with nobody.
-fn look(
-    project: &Project,
-    store: &Store,
-    tags: &[&Tag],
-    date: Date,
-    window: &dyn Fn(&Over) -> Window,
-) -> Result<Found> {
+/// The tags over other days than they declare.
+fn look(project: &Project, store: &Store, tags: &[&Tag], date: Date, change: &dyn Fn(&mut Over)) -> Result<Found> {
     let changed: Vec<Tag> = tags
         .iter()
         .map(|tag| {
@@ -112,13 +104,10 @@ fn look(
             match &mut tag.body {
                 Body::Metric { over, .. }
                 | Body::FirstLast { over, .. }
+                | Body::Preference { over, .. }
                 | Body::Lifecycle { over, .. }
                 | Body::Sequence { over, .. } => {
-                    over.window = Some(window(over));
-                }
-                Body::Preference { over, top, .. } => {
-                    over.window = Some(window(over));
-                    *top = (*top).max(1);
+                    change(over);
                 }
                 _ => {}
             }

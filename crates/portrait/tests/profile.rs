@@ -426,7 +426,7 @@ fn bad_tags_are_named() {
     let shop = Shop::new(&some_events(), &[("t/a", twice), ("t/a/b", "[c]\nkind = \"metric\"\nof = \"count\"\n")]);
     says(&shop.build(DAY).map(drop).unwrap_err().to_string(), &["`t/a/b/c`", "already", "t/a.toml"]);
     let rules = "[a]\nkind = \"rules\"\nfrom = { x = \"consumption/value/spend\" }\n[a.values]\nlow = { when = \"x < 1000\" }\nhigh = { when = \"x > 50\" }\n";
-    says(&refused("t", rules), &["`low` and `high` overlap", "users, such as"]);
+    says(&refused("t", rules), &["`low` and `high` overlap in", "users, such as"]);
 }
 
 #[test]

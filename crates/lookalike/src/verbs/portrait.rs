@@ -13,6 +13,8 @@ use crate::say::{Say, grouped, table};
 
 /// Events that `--why` prints.
 const EVENTS: usize = 8;
+/// Letters on a line of a portrait.
+const WIDTH: usize = 100;
 /// Values of a tag that are listed.
 const LISTED: usize = 12;
 
@@ -106,9 +108,9 @@ pub fn user(common: &Common, of: &OfDay, id: &str, say: &Say) -> Result<(), Fail
     }
     for ((_, name), mut parts) in sections {
         // Preferences are long: a line each.
-        let divider = if name == "prefers" { "\n          " } else { " · " };
+        let width = if name == "prefers" { 0 } else { WIDTH };
         parts.dedup();
-        say.line(format!("{name:<9} {}", parts.join(divider)));
+        say.line(format!("{name:<9} {}", wrapped(&parts, width)));
     }
     sure.sort_unstable_by(f64::total_cmp);
     let median = sure.get(sure.len() / 2).copied().unwrap_or_default();
@@ -120,6 +122,22 @@ pub fn user(common: &Common, of: &OfDay, id: &str, say: &Say) -> Result<(), Fail
     say.line("");
     say.line("? marks values with less than 50 % confidence; `--why TAG` explains one");
     say.json(&json!({ "user": id, "as_of": about.as_of.to_string(), "tags": tags, "median_confidence": median }))
+}
+
+/// Parts with a dot between, on lines of about `width` letters.
+fn wrapped(parts: &[String], width: usize) -> String {
+    let (mut text, mut line) = (String::new(), 0);
+    for part in parts {
+        let letters = part.chars().count() + 3;
+        match line {
+            0 => {}
+            line if line + letters > width => text += "\n          ",
+            _ => text += " · ",
+        }
+        line = if line + letters > width { letters } else { line + letters };
+        text += part;
+    }
+    text
 }
 
 /// What is computed, one line a key.
@@ -138,6 +156,7 @@ fn definition(tag: &Tag) -> Vec<String> {
                 let part = |at: usize| rule[at].as_str().unwrap_or_default().to_owned();
                 format!("{} when {}", part(0), part(1))
             })),
+            (_, Value::Bool(false)) => {}
             _ => lines.push(format!("{key} = {value}")),
         }
     }
@@ -229,9 +248,6 @@ pub fn tags(common: &Common, of: &OfDay, say: &Say) -> Result<(), Failure> {
         vec![tag.name.clone(), tag.kind.clone(), coverage, named(&tag.title, &tag.name, of.lang).to_owned()]
     };
     say.line(table(&["tag", "kind", "coverage", "title"], &profile.about.tags.iter().map(row).collect::<Vec<_>>()));
-    for (name, reason) in &profile.about.left_out {
-        say.remark(format!("left out: {name}: {reason}"));
-    }
     say.json(&profile.about)
 }
 
@@ -330,16 +346,27 @@ pub fn segment(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(),
     let mut document = Vec::new();
     for value in &tag.values {
         let (title, treatment) = (named(&value.title, &value.name, of.lang), value.treatment.as_deref());
-        let (value, treatment) = (value.name.as_str(), treatment.unwrap_or("– none declared –"));
+        let (titles, value) = (&value.title, value.name.as_str());
         let count = shown.iter().find(|(name, _)| name == value).map(|(_, count)| *count);
         let cells = match count {
             Some(count) => [grouped(count), format!("{:.1} %", 100.0 * count as f64 / users)],
             None if small > 0 => [format!("<{}", project.min_cell), String::new()],
             None => ["0".to_owned(), "0.0 %".to_owned()],
         };
-        rows.push([vec![value.to_owned()], cells.into(), vec![title.to_owned(), treatment.to_owned()]].concat());
-        document.push(json!({ "value": value, "users": count, "title": title, "treatment": treatment }));
+        rows.push(
+            [
+                vec![value.to_owned()],
+                cells.into(),
+                vec![title.to_owned(), treatment.unwrap_or("– none declared –").to_owned()],
+            ]
+            .concat(),
+        );
+        document.push(json!({ "value": value, "users": count, "title": titles, "treatment": treatment }));
     }
     say.line(table(&["value", "users", "share", "title", "treatment"], &rows));
+    let without = profile.about.users - column.count();
+    if without > 0 {
+        say.line(format!("{} users have no value", grouped(without as u64)));
+    }
     say.json(&json!({ "name": name, "as_of": profile.about.as_of.to_string(), "users": profile.about.users, "values": document }))
 }

@@ -34,6 +34,10 @@ fn build(common: &Common, args: &Args, say: &Say) -> Result<(), Failure> {
     let start = Instant::now();
     let catalogue = Catalogue::open(&project)?;
     let date = args.as_of.map_or_else(|| latest(&project, &store), Ok)?;
+    let end = latest(&project, &store)?;
+    if date > end {
+        say.remark(format!("the last event is of the day before {end}: nothing more is known on {date}"));
+    }
     // A snapshot that cannot be read is replaced, not continued.
     let before = if args.anew { None } else { snapshot::read(&project, date).ok().map(|(profile, _)| profile) };
     let profile = Profile::build(&project, &store, &catalogue, date, before.as_ref())?;
@@ -59,9 +63,7 @@ fn build(common: &Common, args: &Args, say: &Say) -> Result<(), Failure> {
     say.line(format!("{} users as of {date}, {} tags", grouped(about.users as u64), about.tags.len()));
     say.line("");
     say.line(table(&["tags", "count", "mean coverage", "without a value"], &rows));
-    if !about.left_out.is_empty() {
-        say.line(format!("left out: {}", by_reason(&about.left_out)));
-    }
+    by_reason(&about.left_out).iter().for_each(|line| say.line(line));
     say.line("");
     let folder = snapshot::folder(&project, date);
     let seconds = start.elapsed().as_secs_f64();
@@ -118,11 +120,11 @@ fn judge(common: &Common, as_of: Option<Date>, until: Option<Date>, say: &Say) -
         }
         rows.push(row);
     }
-    let header = ["tag", "coverage", "two halves", "afterwards", "kept"];
+    let header = ["tag", "coverage", "odd against even days", "afterwards", "kept"];
     let header = if until.is_some() { &header[..] } else { &header[..3] };
     say.line(table(header, &rows));
     say.line("");
-    say.line("numbers: Spearman's rank correlation; others: share of users with the same first value (by chance);");
+    say.line("numbers: Spearman's rank correlation; others: share of values found again (by chance);");
     say.line("kept: share of the values found later that the profile had named (that everybody's favourites name)");
     say.json(&json!({
         "as_of": profile.about.as_of.to_string(),
@@ -131,16 +133,19 @@ fn judge(common: &Common, as_of: Option<Date>, until: Option<Date>, say: &Say) -
     }))
 }
 
-/// Names by the reason that they share.
-fn by_reason(left_out: &BTreeMap<String, String>) -> String {
-    let short = |name: &String| name.rsplit('/').next().unwrap_or(name).to_owned();
-    left_out.iter().map(|(name, reason)| format!("{} ({reason})", short(name))).collect::<Vec<_>>().join(", ")
+/// How many tags were left out for each reason, and their names.
+fn by_reason(left_out: &BTreeMap<String, String>) -> Vec<String> {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, reason) in left_out {
+        reasons.entry(reason.as_str()).or_default().push(name);
+    }
+    reasons.into_iter().map(|(reason, names)| format!("left out, {reason}: {}", names.join(", "))).collect()
 }
 
 fn compare(common: &Common, before: Date, after: Date, say: &Say) -> Result<(), Failure> {
     let project = Project::open(&common.project)?;
     let read = |date| snapshot::read(&project, date).map(|(profile, _)| profile);
-    let difference = diff::compare(&read(before)?, &read(after)?);
+    let difference = diff::compare(&read(before)?, &read(after)?, project.min_cell);
     say.line(format!(
         "{before} → {after}: {} users came, {} went, {} stayed",
         grouped(difference.came as u64),
@@ -175,9 +180,9 @@ fn compare(common: &Common, before: Date, after: Date, say: &Say) -> Result<(), 
             .zip(&flow.counts)
             .map(|(value, counts)| {
                 let counts = counts.iter().map(|count| match *count {
-                    0 => "·".to_owned(),
-                    count if count < u64::from(project.min_cell) => format!("<{}", project.min_cell),
-                    count => grouped(count),
+                    Some(0) => "·".to_owned(),
+                    Some(count) => grouped(count),
+                    None => format!("<{}", project.min_cell),
                 });
                 [vec![value.clone()], counts.collect()].concat()
             })

@@ -23,7 +23,7 @@ pub fn run(common: &Common, args: &Args, say: &Say) -> Result<(), Failure> {
 
 /// The store of a project, brought up to date.
 pub fn stored(common: &Common, say: &Say) -> Result<(Project, Store), Failure> {
-    let Workspace { project, store, .. } = Workspace::open(common, say)?;
+    let Workspace { project, store, .. } = Workspace::open_for(common, "profile", say)?;
     let none = || Failure::new("the project has no sources, so nothing is known of its users");
     let store = store.ok_or_else(none)?;
     Ok((project, store))

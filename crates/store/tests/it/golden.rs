@@ -70,6 +70,31 @@ fn complete_journey_has_these_gaps_and_unknown_products() {
 }
 
 #[test]
+fn a_hundred_households_of_complete_journey_say_no() {
+    let words = "[sources.words]\npath = \"words.csv\"\ntable = \"events\"\nkind = \"consent\"\nat = \"t\"\n\
+                 map = { user = \"u\", text = \"word\" }\n[consent]\nkind = \"consent\"\naction = \"text\"\ndefault = \"granted\"\n";
+    let folder = complete_journey(|toml| toml);
+    let toml = std::fs::read_to_string(folder.path().join("lookalike.toml")).unwrap();
+    let rows: String = (1..=100).map(|household| format!("{household},2018-01-01,revoke\n")).collect();
+    let folder = folder.write("lookalike.toml", toml + words).write("words.csv", format!("u,t,word\n{rows}"));
+    let consent = folder.ingest().unwrap().consent.unwrap();
+    // All of the first hundred numbers are households that bought something.
+    assert_eq!((consent.lines, consent.people, consent.unknown), (100, 100, 0));
+    let store = Store::open(&folder.project()).unwrap();
+    let store = store.for_purpose("training", folder.project().instant("2018-02-01").unwrap());
+    let buyers: HashSet<String> = lines(store.scan(Table::Events, &["user"]).unwrap()).into_iter().collect();
+    assert_eq!(buyers.len(), 2_369);
+    let said_no = |id: &str| id.parse::<u32>().is_ok_and(|household| household <= 100);
+    assert!(!buyers.iter().any(|buyer| said_no(buyer)));
+    assert!(!lines(store.scan(Table::Users, &["user"]).unwrap()).iter().any(|user| said_no(user)));
+    // Campaigns are numbered like households, and stay.
+    let targets = lines(store.scan(Table::Edges, &["kind", "from", "to"]).unwrap());
+    let targets: Vec<Vec<&str>> =
+        targets.iter().map(|row| row.split('|').collect()).filter(|row: &Vec<&str>| row[0] == "targeted").collect();
+    assert!(targets.iter().any(|row| said_no(row[1])) && !targets.iter().any(|row| said_no(row[2])));
+}
+
+#[test]
 fn people_without_an_id_are_not_taken_for_each_other() {
     let Some(data) = elsewhere("hillstrom") else { return };
     let columns = [

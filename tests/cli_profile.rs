@@ -1,2 +1,197 @@
-//! `lookalike profile` and what shows its results.
+//! `profile`, `show user` and its like, `segment` and `check tags`: portraits through the binary.
 #![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Shop, cells, parquet_rows};
+
+/// A shop with a profile of two days.
+fn profiled() -> Shop {
+    let shop = Shop::new();
+    shop.run(&["profile", "--as-of", "2024-05-01", "--quiet"]).ok();
+    shop.run(&["profile", "--quiet"]).ok();
+    shop
+}
+
+#[test]
+fn a_profile_is_of_a_day_and_repeats() {
+    let shop = Shop::new();
+    let said = shop.run(&["profile", "--as-of", "2024-05-01", "--json"]).json();
+    assert_eq!((&said["as_of"], &said["users"], &said["kept"]), (&"2024-05-01".into(), &100.into(), &0.into()));
+    let tags = said["tags"].as_array().unwrap();
+    assert!(tags.len() > 60 && tags.iter().all(|tag| tag["version"].as_str().unwrap().len() == 16));
+    let first = shop.files("profiles");
+    assert_eq!(first.len(), 3);
+    let again = shop.run(&["profile", "--as-of", "2024-05-01", "--json"]).json();
+    assert_eq!((&again["hash"], &again["kept"]), (&said["hash"], &tags.len().into()));
+    let anew = shop.run(&["profile", "--as-of", "2024-05-01", "--anew", "--json"]).json();
+    assert_eq!((&anew["hash"], &anew["kept"]), (&said["hash"], &0.into()));
+    assert!(first == shop.files("profiles"));
+    // Nothing is seen of what came later: no user has an order of May.
+    let orders = |day: &str| -> u32 {
+        let rows = parquet_rows(&shop.path(&format!("profiles/{day}/long.parquet")));
+        let rows = rows.iter().filter(|row| {
+            row.starts_with("consumption/activity/items|") || row.starts_with("consumption/activity/orders|")
+        });
+        rows.map(|row| row.split('|').nth(4).unwrap().parse::<f64>().unwrap() as u32).sum()
+    };
+    shop.run(&["profile", "--as-of", "2024-07-01", "--quiet"]).ok();
+    assert!(orders("2024-05-01") < orders("2024-07-01"));
+}
+
+#[test]
+fn a_portrait_fits_on_a_screen_and_is_explained() {
+    let shop = profiled();
+    let said = shop.run(&["show", "user", "u07"]).says(&[
+        "user u07",
+        "who ",
+        "what ",
+        "prefers ",
+        "when ",
+        "stage ",
+        "reliable ",
+    ]);
+    assert!(said.out.lines().count() < 40, "{}", said.out);
+    shop.run(&["show", "user", "u07", "--lang", "zh"]).says(&["累计消费额"]);
+    shop.run(&["show", "user", "u07", "--why", "consumption/value/spend"]).says(&[
+        "u07, Spend:",
+        "sum",
+        "version ",
+        "catalogue:consumption/value.toml",
+        "the last 8 of 40 events:",
+        "kind purchase",
+    ]);
+    let why = shop.run(&["show", "user", "u07", "--why", "consumption/value/tier", "--json"]).json();
+    assert_eq!(why["parents"][0]["name"], "consumption/value/spend");
+    assert!(why["confidence"].as_f64().unwrap() > 0.8);
+    shop.run(&["show", "user", "nobody"]).hints(1, &["no user `nobody`"]);
+    shop.run(&["show", "tag", "spend"]).hints(1, &["no tag `spend`", "consumption/value/spend"]);
+    shop.run(&["show", "tag", "consumption/value/spend"]).says(&["quantiles:", "100 users have a value (100.0 %)"]);
+    shop.run(&["show", "segment", "consumption/value/tier"]).says(&["high", "middle", "low", "early access"]);
+    shop.run(&["show", "segment", "consumption/value/spend"]).hints(1, &["is no segment"]);
+    shop.run(&["show", "tags"]).says(&["consumption/stage/lifecycle"]);
+}
+
+#[test]
+fn without_a_profile_it_is_said_what_to_do() {
+    let shop = Shop::new();
+    for args in
+        [&["show", "user", "u07"][..], &["check", "tags"], &["profile", "validate"], &["segment", "describe", "x"]]
+    {
+        shop.run(args).hints(1, &["there is no profile"]);
+    }
+    shop.run(&["profile", "diff", "2024-01-01", "2024-02-01"]).hints(1, &["no profile in", "2024-01-01"]);
+    shop.run(&["profile", "--as-of", "1999-01-01"]).hints(1, &["no event before 1999-01-01"]);
+    shop.run(&["profile", "--as-of", "soon"]).fails(2, &["soon"]);
+}
+
+#[test]
+fn who_moved_is_told_but_not_of_a_few() {
+    let shop = profiled();
+    let mut days: Vec<String> = std::fs::read_dir(shop.path("profiles"))
+        .unwrap()
+        .map(|day| day.unwrap().file_name().into_string().unwrap())
+        .collect();
+    days.sort();
+    let said = shop.run(&["profile", "diff", &days[0], &days[1], "--json"]).json();
+    assert_eq!((&said["stayed"], &said["came"], &said["went"]), (&100.into(), &0.into(), &0.into()));
+    let cells = said["flows"].as_array().unwrap().iter().flat_map(|flow| flow["counts"].as_array().unwrap());
+    let cells: Vec<_> = cells.flat_map(|row| row.as_array().unwrap().iter().filter_map(|cell| cell.as_u64())).collect();
+    assert!(cells.iter().all(|cell| *cell == 0 || *cell >= 5), "{cells:?}");
+    shop.run(&["profile", "diff", &days[0], &days[1]]).says(&["users changed", "PSI", "from (row) to (column)"]);
+}
+
+#[test]
+fn tags_are_held_against_what_came_after() {
+    let shop = profiled();
+    let said = shop.run(&["profile", "validate", "--as-of", "2024-05-01", "--until", "2024-06-15", "--json"]).json();
+    let tag = |name: &str| {
+        let tags = said["tags"].as_array().unwrap();
+        tags.iter().find(|tag| tag["tag"] == name).unwrap_or_else(|| panic!("no {name}")).clone()
+    };
+    // Nine in ten purchases of a user are of one group, and a group has its own aisle.
+    let preference = tag("consumption/preference/department");
+    let (figure, chance) =
+        (preference["hindsight"]["figure"].as_f64().unwrap(), preference["hindsight"]["chance"].as_f64().unwrap());
+    assert!(figure > chance, "{preference}");
+    shop.run(&["profile", "validate", "--as-of", "2024-05-01", "--until", "2024-04-01"]).fails(2, &["is not after"]);
+}
+
+#[test]
+fn clusters_become_a_tag_with_fixed_centres() {
+    let shop = profiled();
+    let on = "consumption/value/spend,consumption/activity/recency";
+    let said = shop.run(&["segment", "fit", "segment/behaviour", "--on", on, "--k", "3", "--json"]).json();
+    assert_eq!((&said["clusters"], &said["users"]), (&3.into(), &100.into()));
+    assert!(said["fidelity"].as_f64().unwrap() > 0.6);
+    shop.run(&["segment", "fit", "segment/behaviour", "--on", on]).hints(1, &["there already"]);
+    shop.run(&["segment", "fit", "behaviour", "--on", on]).hints(2, &["no name of a tag"]);
+    shop.run(&["profile", "--quiet"]).ok();
+    shop.run(&["segment", "describe", "segment/behaviour"]).says(&["cluster 1", "index", "p is adjusted"]);
+    shop.run(&["segment", "describe", "segment/behaviour", "--value", "x"]).hints(1, &["nobody has the value `x`"]);
+    shop.run(&["segment", "compare", "segment/behaviour", "consumption/value/tier"]).says(&["Jaccard", "lift"]);
+    // It was left without a treatment, which is a fault of its own.
+    let checks = shop.run(&["check", "tags"]);
+    assert!(checks.out.contains("segments without a treatment: segment/behaviour"), "{}", checks.out);
+    checks.fails(1, &["purpose"]);
+}
+
+#[test]
+fn nine_principles_are_checked() {
+    let shop = profiled();
+    let said = shop.run(&["check", "tags", "--json"]);
+    let checks: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let names: Vec<&str> =
+        checks["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
+    let expected = [
+        "purpose",
+        "coverage",
+        "hierarchy",
+        "dynamic",
+        "ease of use",
+        "data-driven",
+        "privacy",
+        "cross-validation",
+        "extensibility",
+    ];
+    assert_eq!(names, expected);
+    // The shop has no views, reviews or coupons: tags about them have no value, and that is said.
+    assert_eq!(checks["checks"][1]["ok"], false);
+    std::fs::create_dir_all(shop.path("tags/basic")).unwrap();
+    shop.write("tags/basic/own.toml", "[named]\nkind = \"metric\"\nof = \"count\"\nwhere = \"user = 'u07'\"\n");
+    shop.run(&["profile", "--quiet"]).ok();
+    let said = shop.run(&["check", "tags"]);
+    assert!(said.out.contains("naming a user: basic/own/named"), "{}", said.out);
+}
+
+#[test]
+fn who_does_not_allow_it_is_in_no_portrait() {
+    let ledger = "[sources.ledger]\npath = \"ledger.csv\"\ntable = \"events\"\nkind = \"consent\"\nat = \"at\"\nmap = { user = \"who\", text = \"word\", campaign = \"purpose\" }\n[consent]\nkind = \"consent\"\naction = \"text\"\npurpose = \"campaign\"\ndefault = \"granted\"\n[interactions]";
+    let shop = Shop::with("[interactions]", ledger);
+    shop.write("ledger.csv", "who,at,word,purpose\nu11,2024-03-01,grant,profile\n");
+    shop.run(&["profile", "--as-of", "2024-05-01", "--quiet"]).ok();
+    assert!(cells(&shop.path("profiles"), "u07") > 40);
+    // A word of today counts for a profile of any day.
+    shop.write("ledger.csv", "who,at,word,purpose\nu07,2024-06-20,revoke,profile\n");
+    let said = shop.run(&["profile", "--as-of", "2024-05-01", "--json"]).json();
+    assert_eq!((&said["users"], &said["kept"]), (&99.into(), &0.into()));
+    assert_eq!(cells(&shop.path("profiles"), "u07"), 0);
+    shop.run(&["show", "user", "u07"]).hints(1, &["no user `u07`"]);
+}
+
+#[test]
+fn an_interrupted_or_failed_profile_leaves_the_old_one() {
+    let shop = profiled();
+    let before = shop.files("profiles");
+    std::fs::create_dir_all(shop.path("tags")).unwrap();
+    shop.write("tags/own.toml", "[bad]\nkind = \"metric\"\nof = \"sum(nothing)\"\n");
+    shop.run(&["profile"]).fails(1, &["tags/own.toml` line 1", "`own/bad`", "nothing"]);
+    assert!(before == shop.files("profiles"));
+    std::fs::remove_file(shop.path("tags/own.toml")).unwrap();
+    shop.run_with_small_files(4, &["profile", "--anew"]).hints(1, &["cannot write", "long.parquet"]);
+    let kept = |(path, _): &(&std::path::PathBuf, &Vec<u8>)| !path.to_string_lossy().contains(".next");
+    let after = shop.files("profiles");
+    assert!(before.iter().filter(kept).eq(after.iter().filter(kept)));
+    shop.run(&["profile", "--anew", "--quiet"]).ok();
+    assert!(before == shop.files("profiles"));
+}

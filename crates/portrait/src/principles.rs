@@ -139,7 +139,8 @@ fn hierarchy(looked: &Looked<'_>) -> Principle {
     let mut bad = Vec::new();
     for tag in looked.tags() {
         let parents: Vec<usize> = tag.parents().filter_map(|parent| profile.tag(parent).ok()).collect();
-        let with_rest = matches!(&tag.body, Body::Rules { otherwise: Some(_), .. });
+        let with_rest =
+            matches!(&tag.body, Body::Rules { otherwise: Some(_), .. } | Body::Rfm { otherwise: Some(_), .. });
         let Some(own) = profile.tag(&tag.name).ok().filter(|_| !parents.is_empty() && !with_rest) else { continue };
         let has = |place: usize, row: usize| profile.columns[place].values.has(row);
         let count = (0..profile.users.len())
@@ -235,7 +236,7 @@ fn privacy(looked: &Looked<'_>) -> Principle {
 
 fn cross_validation(looked: &Looked<'_>) -> Result<Principle> {
     let verdicts = validate(looked.project, looked.store, looked.catalogue, looked.profile, None)?;
-    let mut weak = Vec::new();
+    let (mut weak, mut broken) = (Vec::new(), Vec::new());
     let mut judged = 0;
     for verdict in &verdicts {
         let Some(agreement) = verdict.reliability else { continue };
@@ -243,6 +244,10 @@ fn cross_validation(looked: &Looked<'_>) -> Result<Principle> {
         let beyond = (agreement.figure - agreement.chance) / (1.0 - agreement.chance).max(f64::EPSILON);
         if beyond < RELIABLE {
             weak.push(format!("{} {beyond:.2}", verdict.tag));
+        }
+        let promised = looked.catalogue.get(&verdict.tag).ok().and_then(|tag| tag.reliability);
+        if let Some(promised) = promised.filter(|promised| beyond < *promised) {
+            broken.push(format!("{} {beyond:.2} for {promised}", verdict.tag));
         }
     }
     let contradictory = |tag: &Tag| match tag.body {
@@ -256,11 +261,12 @@ fn cross_validation(looked: &Looked<'_>) -> Result<Principle> {
         .map(|(tag, count)| format!("{} ({count} users)", tag.name))
         .collect();
     let note = format!(
-        "of {judged} tags whose two halves were compared, under {RELIABLE}: {}; contradictions: {}",
+        "reliability that was promised and is not kept: {}; of {judged} tags whose odd and even days were compared, under {RELIABLE}: {}; contradictions: {}",
+        some(&broken),
         some(&weak),
         some(&found)
     );
-    Ok(principle("cross-validation", weak.is_empty(), weak.len() as f64, note))
+    Ok(principle("cross-validation", broken.is_empty(), weak.len() as f64, note))
 }
 
 /// A tag that is changed makes itself and what is made from it anew, and nothing else: tried for every tag.

@@ -34,6 +34,8 @@ pub struct Tag {
     pub expires: u32,
     /// Events that are as good as no prior knowledge: confidence = n / (n + prior).
     pub prior: f64,
+    /// The least agreement between its halves that is promised; `check tags` fails where it is not kept.
+    pub reliability: Option<f64>,
     /// How it is computed.
     pub body: Body,
     /// What its values are called and what is done for their users, where they divide the users. That may change without
@@ -266,6 +268,7 @@ impl Tag {
         let used_for = typed.take("used_for").map(|entry| entry.texts()).transpose()?.unwrap_or_default();
         let expires = typed.take("expires").map(|entry| days(&entry)).transpose()?.unwrap_or(90);
         let prior = typed.take("prior").map(|entry| at_least_zero(&entry)).transpose()?.unwrap_or(5.0);
+        let reliability = typed.take("reliability").map(|entry| at_least_zero(&entry)).transpose()?;
         let kind = typed.require("kind")?;
         let mut values = Vec::new();
         let body = match kind.text()?.as_str() {
@@ -283,7 +286,7 @@ impl Tag {
             other => return Err(kind.unknown("kind", other, &KINDS).into()),
         };
         typed.finish()?;
-        Ok(Tag { name, place, title, meaning, class, purpose, used_for, expires, prior, body, values })
+        Ok(Tag { name, place, title, meaning, class, purpose, used_for, expires, prior, reliability, body, values })
     }
 
     /// The part of the path before the first `/`.

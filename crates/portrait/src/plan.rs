@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::clock::Clock;
 use crate::column::{NONE, Names};
 use crate::error::{Error, Result};
-use crate::rows::{Batch, Items, Rows, Text, Vocabulary, Way, all_days, all_hours, all_texts, same};
+use crate::rows::{Batch, ItemRows, Items, Rows, Text, Vocabulary, Way, all_days, all_hours, all_texts, same};
 use crate::sql::{Expression, Sql};
 use crate::tag::{Body, Measure, Over, Rank, Tag, Window};
 
@@ -156,6 +156,7 @@ pub(crate) struct Part {
 /// What a worker remembers from batch to batch: values of expressions that come again.
 pub(crate) struct Memory {
     memos: Vec<Memo>,
+    items: ItemRows,
     /// By expression: the names it met, where they are not known before.
     pub names: Vec<Names>,
 }
@@ -257,7 +258,7 @@ impl Plan {
     /// What a worker begins with.
     pub(crate) fn memory(&self) -> Memory {
         let memos = self.slots.iter().map(|_| Memo::Nothing).collect();
-        Memory { memos, names: vec![Names::default(); self.slots.len()] }
+        Memory { memos, items: ItemRows::default(), names: vec![Names::default(); self.slots.len()] }
     }
 
     /// Evaluates everything over a batch as it was read.
@@ -267,7 +268,7 @@ impl Plan {
 
     /// Evaluates over a batch, as it was read, what a part of the jobs needs.
     pub(crate) fn look(&self, stored: &RecordBatch, part: &Part, memory: &mut Memory) -> Result<Seen> {
-        let batch = Batch::new(stored, &self.clock, &self.items)?;
+        let batch = Batch::new(stored, &self.clock, &self.items, &mut memory.items)?;
         let mut values = Vec::with_capacity(self.slots.len());
         for (at, slot) in self.slots.iter().enumerate() {
             values.push(match part.slots[at] {
@@ -378,7 +379,7 @@ impl Slot {
                 let Some(text) = batch.text(column) else { return Ok(None) };
                 if !matches!(memo, Memo::Texts(known, _) if same(known, &text.texts)) {
                     let table = match &self.of_items {
-                        Some(of_items) => of_items.of_known(&plan.items.rows(&text.texts)),
+                        Some(of_items) => of_items.of_known(batch.known_items()),
                         None => self.evaluate(&all_texts(&self.schema, &text.texts)?, names)?,
                     };
                     *memo = Memo::Texts(text.texts.clone(), table);

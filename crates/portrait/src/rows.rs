@@ -104,7 +104,7 @@ impl Items {
     }
 
     /// The row of each of these items, and one more; `NONE` where the item is not known.
-    pub(crate) fn rows(&self, items: &StringArray) -> Vec<u32> {
+    fn rows(&self, items: &StringArray) -> Vec<u32> {
         let known = |item: Option<&str>| item.and_then(|item| self.places.get(item)).copied().unwrap_or(NONE);
         items.iter().map(known).chain([NONE]).collect()
     }
@@ -243,10 +243,37 @@ pub(crate) struct Batch<'a> {
     pub days: Vec<i32>,
     hours: OnceCell<Vec<i32>>,
     item_rows: OnceCell<UInt32Array>,
+    /// As of [`ItemRows`], for the texts of `item`.
+    known: Arc<Vec<u32>>,
+}
+
+/// The row in the table of items of each text that a batch has for `item`, and one more; `NONE` where there is none.
+/// The batches of a row group share these texts, and looking them up costs more than all else.
+#[derive(Default)]
+pub(crate) struct ItemRows {
+    found: Option<(StringArray, Arc<Vec<u32>>)>,
+}
+
+impl ItemRows {
+    fn of(&mut self, texts: &StringArray, items: &Items) -> Arc<Vec<u32>> {
+        match &self.found {
+            Some((known, rows)) if same(known, texts) => rows.clone(),
+            _ => {
+                let rows = Arc::new(items.rows(texts));
+                self.found = Some((texts.clone(), rows.clone()));
+                rows
+            }
+        }
+    }
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(stored: &'a RecordBatch, clock: &'a Clock, items: &'a Items) -> Result<Batch<'a>> {
+    pub(crate) fn new(
+        stored: &'a RecordBatch,
+        clock: &'a Clock,
+        items: &'a Items,
+        item_rows: &mut ItemRows,
+    ) -> Result<Batch<'a>> {
         let at = stored.column(1).as_primitive::<TimestampMicrosecondType>().values().to_vec();
         let days = at.iter().map(|at| clock.local_day(*at)).collect();
         let mut texts = Vec::new();
@@ -255,12 +282,19 @@ impl<'a> Batch<'a> {
                 texts.push((field.name().clone(), Text::of(column)?));
             }
         }
+        let item = texts.iter().find(|(name, _)| name == "item").filter(|_| items.batch.num_columns() > 0);
+        let known = item.map(|(_, text)| item_rows.of(&text.texts, items)).unwrap_or_default();
         let (hours, item_rows) = (OnceCell::new(), OnceCell::new());
-        Ok(Batch { stored, clock, items, texts, at, days, hours, item_rows })
+        Ok(Batch { stored, clock, items, texts, at, days, hours, item_rows, known })
     }
 
     pub(crate) fn text(&self, name: &str) -> Option<&Text> {
         self.texts.iter().find(|(own, _)| own == name).map(|(_, text)| text)
+    }
+
+    /// The row of the item of each text of `item`, and one more.
+    pub(crate) fn known_items(&self) -> &[u32] {
+        &self.known
     }
 
     pub(crate) fn hours(&self) -> &[i32] {
@@ -272,8 +306,8 @@ impl<'a> Batch<'a> {
     fn item_rows(&self) -> &UInt32Array {
         self.item_rows.get_or_init(|| match self.text("item") {
             Some(text) => {
-                let rows = self.items.rows(&text.texts);
-                text.places.iter().map(|place| Some(rows[*place as usize]).filter(|row| *row != NONE)).collect()
+                let row = |place: &u32| Some(self.known[*place as usize]).filter(|row| *row != NONE);
+                text.places.iter().map(row).collect()
             }
             None => UInt32Array::new_null(self.at.len()),
         })

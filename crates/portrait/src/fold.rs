@@ -16,15 +16,48 @@ pub(crate) struct Population {
     pub events: u64,
 }
 
+impl Population {
+    /// Adds to the weight of a value.
+    pub(crate) fn add(&mut self, code: u32, weight: f64) {
+        let code = code as usize;
+        if code >= self.weights.len() {
+            self.weights.resize(code + 1, 0.0);
+        }
+        self.weights[code] += weight;
+    }
+}
+
 /// What a tag has gathered of the current user.
 #[derive(Debug, Clone)]
 pub(crate) enum State {
-    Sums { n: u32, a: f64, b: f64 },
-    Days { n: u32, days: Vec<i32> },
-    Marks { n: u32, marks: Vec<u64> },
-    Code { n: u32, code: u32 },
-    Tally { n: u32, weights: Vec<(u32, f64)> },
-    Way { n: u32, started: Vec<Option<i64>>, reached: usize },
+    Sums {
+        n: u32,
+        a: f64,
+        b: f64,
+    },
+    Days {
+        n: u32,
+        days: Vec<i32>,
+    },
+    Marks {
+        n: u32,
+        marks: Vec<u64>,
+    },
+    Code {
+        n: u32,
+        code: u32,
+    },
+    /// A weight a code, 0 where there is none, and the codes that have one.
+    Tally {
+        n: u32,
+        weights: Vec<f64>,
+        met: Vec<u32>,
+    },
+    Way {
+        n: u32,
+        started: Vec<Option<i64>>,
+        reached: usize,
+    },
 }
 
 /// What is said of a user: a number, a place among names, or several of these with their figures.
@@ -45,60 +78,90 @@ impl Job {
             Job::Interval | Job::Lifecycle { .. } => State::Days { n: 0, days: Vec::new() },
             Job::Distinct(_) => State::Marks { n: 0, marks: Vec::new() },
             Job::Edge { text: true, .. } => State::Code { n: 0, code: NONE },
-            Job::Preference { .. } => State::Tally { n: 0, weights: Vec::new() },
+            Job::Preference { .. } => State::Tally { n: 0, weights: Vec::new(), met: Vec::new() },
             Job::Sequence { steps, .. } => State::Way { n: 0, started: vec![None; steps.len()], reached: 0 },
             _ => State::Sums { n: 0, a: 0.0, b: 0.0 },
         }
     }
 
+    /// Makes the state that of a user without events, and keeps what memory it has.
+    pub(crate) fn restart(&self, state: &mut State) {
+        match state {
+            State::Days { n, days } => {
+                *n = 0;
+                days.clear();
+            }
+            State::Marks { n, marks } => {
+                *n = 0;
+                marks.clear();
+            }
+            State::Tally { n, weights, met } => {
+                *n = 0;
+                met.drain(..).for_each(|code| weights[code as usize] = 0.0);
+            }
+            State::Way { n, started, reached } => {
+                (*n, *reached) = (0, 0);
+                started.fill(None);
+            }
+            State::Sums { .. } | State::Code { .. } => *state = self.start(),
+        }
+    }
+
     /// Takes in the events of `rows`, those that count.
     pub(crate) fn gather(&self, state: &mut State, seen: &Seen, filter: usize, rows: std::ops::Range<usize>) {
-        let counts = &seen.counts[filter];
-        let rows = rows.filter(|row| counts[*row]);
+        let counts = &seen.counts[filter][rows.clone()];
+        let numbers = |at: &usize| &seen.values[*at].numbers()[rows.clone()];
+        let days_ago = &seen.days_ago[rows.clone()];
         match (self, state) {
-            (Job::Count, State::Sums { n, .. }) => *n += rows.count() as u32,
+            (Job::Count, State::Sums { n, .. }) => *n += counts.iter().filter(|counts| **counts).count() as u32,
             (Job::Sum(value) | Job::Mean(value), State::Sums { n, a, .. }) => {
-                each(seen.values[*value].numbers(), rows, |value| {
+                each(numbers(value), counts, |value| {
                     *n += 1;
                     *a += value;
                 });
             }
-            (Job::Min(value), State::Sums { n, a, .. }) => each(seen.values[*value].numbers(), rows, |value| {
+            (Job::Min(value), State::Sums { n, a, .. }) => each(numbers(value), counts, |value| {
                 *n += 1;
                 *a = a.min(value);
             }),
-            (Job::Max(value), State::Sums { n, a, .. }) => each(seen.values[*value].numbers(), rows, |value| {
+            (Job::Max(value), State::Sums { n, a, .. }) => each(numbers(value), counts, |value| {
                 *n += 1;
                 *a = a.max(value);
             }),
             (Job::Share(condition), State::Sums { n, a, .. }) => {
-                let mask = seen.values[*condition].mask();
-                rows.for_each(|row| {
-                    *n += 1;
-                    *a += f64::from(u8::from(mask[row]));
-                });
+                let mask = &seen.values[*condition].mask()[rows.clone()];
+                let (mut all, mut hits) = (0_u32, 0_u32);
+                for (holds, counts) in mask.iter().zip(counts) {
+                    all += u32::from(*counts);
+                    hits += u32::from(*counts && *holds);
+                }
+                *n += all;
+                *a += f64::from(hits);
             }
             (Job::Ratio(above, below), State::Sums { n, a, b }) => {
-                let (above, below) = (seen.values[*above].numbers(), seen.values[*below].numbers());
-                rows.filter(|row| !above[*row].is_nan() && !below[*row].is_nan()).for_each(|row| {
-                    *n += 1;
-                    *a += above[row];
-                    *b += below[row];
-                });
+                for ((above, below), counts) in numbers(above).iter().zip(numbers(below)).zip(counts) {
+                    if *counts && !above.is_nan() && !below.is_nan() {
+                        *n += 1;
+                        *a += above;
+                        *b += below;
+                    }
+                }
             }
             // Events come in the order of time: the last one is the nearest.
-            (Job::Recency, State::Sums { n, a, .. }) => rows.for_each(|row| {
-                *n += 1;
-                *a = f64::from(seen.days_ago[row]);
-            }),
-            (Job::Age, State::Sums { n, a, .. }) => rows.for_each(|row| {
-                if *n == 0 {
-                    *a = f64::from(seen.days_ago[row]);
+            (Job::Recency, State::Sums { n, a, .. }) => {
+                *n += counts.iter().filter(|counts| **counts).count() as u32;
+                if let Some(last) = counts.iter().rposition(|counts| *counts) {
+                    *a = f64::from(days_ago[last]);
                 }
-                *n += 1;
-            }),
+            }
+            (Job::Age, State::Sums { n, a, .. }) => {
+                if let (0, Some(first)) = (*n, counts.iter().position(|counts| *counts)) {
+                    *a = f64::from(days_ago[first]);
+                }
+                *n += counts.iter().filter(|counts| **counts).count() as u32;
+            }
             (Job::Edge { last, value, .. }, State::Sums { n, a, .. }) => {
-                each(seen.values[*value].numbers(), rows, |value| {
+                each(numbers(value), counts, |value| {
                     if *last || *n == 0 {
                         *a = value;
                     }
@@ -106,46 +169,55 @@ impl Job {
                 });
             }
             (Job::Edge { last, value, .. }, State::Code { n, code }) => {
-                let codes = seen.values[*value].codes();
-                rows.filter(|row| codes[*row] != NONE).for_each(|row| {
+                let codes = &seen.values[*value].codes()[rows.clone()];
+                for (own, _) in codes.iter().zip(counts).filter(|(own, counts)| **counts && **own != NONE) {
                     if *last || *n == 0 {
-                        *code = codes[row];
+                        *code = *own;
                     }
                     *n += 1;
-                });
-            }
-            (Job::Interval | Job::Lifecycle { .. }, State::Days { n, days }) => rows.for_each(|row| {
-                *n += 1;
-                if days.last() != Some(&seen.days_ago[row]) {
-                    days.push(seen.days_ago[row]);
                 }
-            }),
+            }
+            (Job::Interval | Job::Lifecycle { .. }, State::Days { n, days }) => {
+                for (day, _) in days_ago.iter().zip(counts).filter(|(_, counts)| **counts) {
+                    *n += 1;
+                    if days.last() != Some(day) {
+                        days.push(*day);
+                    }
+                }
+            }
             (Job::Distinct(value), State::Marks { n, marks }) => {
-                let values = seen.values[*value].marks();
-                rows.filter(|row| values[*row] != 0).for_each(|row| {
+                let values = &seen.values[*value].marks()[rows.clone()];
+                for (mark, _) in values.iter().zip(counts).filter(|(mark, counts)| **counts && **mark != 0) {
                     *n += 1;
                     // Runs of one value are common: lines of a basket, events of a session.
-                    if marks.last() != Some(&values[row]) {
-                        marks.push(values[row]);
+                    if marks.last() != Some(mark) {
+                        // A user with very many events keeps one entry a value, not one an event.
+                        if marks.len() == marks.capacity() && marks.len() >= 1 << 14 {
+                            marks.sort_unstable();
+                            marks.dedup();
+                        }
+                        marks.push(*mark);
                     }
-                });
+                }
             }
-            (Job::Preference { by, weight, .. }, State::Tally { n, weights }) => {
+            (Job::Preference { by, weight, .. }, State::Tally { n, weights, met }) => {
                 let codes = seen.values[*by].codes();
                 let weight = weight.map(|weight| seen.values[weight].numbers());
-                rows.for_each(|row| {
-                    if let Some(weight) = weighed(codes, weight, row) {
-                        *n += 1;
-                        weights.push((codes[row], weight));
+                for (row, _) in rows.clone().zip(counts).filter(|(_, counts)| **counts) {
+                    let Some(weight) = weighed(codes, weight, row) else { continue };
+                    let code = codes[row] as usize;
+                    if code >= weights.len() {
+                        weights.resize(code + 1, 0.0);
                     }
-                });
-                // A user with very many events keeps one entry a value, not one an event.
-                if weights.len() > 1 << 14 {
-                    *weights = tallied(std::mem::take(weights));
+                    *n += 1;
+                    if weights[code] == 0.0 {
+                        met.push(codes[row]);
+                    }
+                    weights[code] += weight;
                 }
             }
             (Job::Sequence { steps, within, .. }, State::Way { n, started, reached }) => {
-                for row in rows {
+                for (row, _) in rows.clone().zip(counts).filter(|(_, counts)| **counts) {
                     let mut any = false;
                     // Later steps first, so that one event is not two steps.
                     for step in (0..steps.len()).rev().filter(|step| seen.values[steps[*step]].mask()[row]) {
@@ -167,37 +239,40 @@ impl Job {
     }
 
     /// What is said of the user, with the number of events behind it.
-    pub(crate) fn say(&self, state: State, population: &Population) -> (Said, u32) {
+    pub(crate) fn say(&self, state: &mut State, population: &Population) -> (Said, u32) {
         let (said, evidence) = match (self, state) {
             (_, State::Sums { n: 0, .. } | State::Code { n: 0, .. }) => (Said::Nothing, 0),
-            (Job::Count, State::Sums { n, .. }) => (Said::Number(f64::from(n)), n),
-            (Job::Mean(_) | Job::Share(_), State::Sums { n, a, .. }) => (Said::Number(a / f64::from(n)), n),
-            (Job::Ratio(..), State::Sums { n, a, b }) => (Said::Number(a / b), n),
-            (_, State::Sums { n, a, .. }) => (Said::Number(a), n),
-            (_, State::Code { n, code }) => (Said::Code(code), n),
+            (Job::Count, State::Sums { n, .. }) => (Said::Number(f64::from(*n)), *n),
+            (Job::Mean(_) | Job::Share(_), State::Sums { n, a, .. }) => (Said::Number(*a / f64::from(*n)), *n),
+            (Job::Ratio(..), State::Sums { n, a, b }) => (Said::Number(*a / *b), *n),
+            (_, State::Sums { n, a, .. }) => (Said::Number(*a), *n),
+            (_, State::Code { n, code }) => (Said::Code(*code), *n),
             (Job::Lifecycle { windows }, State::Days { n, days }) => {
                 // Days count back from the day that is looked from, whose own events are not seen.
                 let bought: Vec<i32> = days.iter().map(|days| -days).collect();
                 let state = lifecycle::state(None, &bought, -1, windows).ok().flatten();
                 let code = |state| lifecycle::State::ALL.iter().position(|other| *other == state);
-                (state.and_then(code).map_or(Said::Nothing, |code| Said::Code(code as u32)), n)
+                (state.and_then(code).map_or(Said::Nothing, |code| Said::Code(code as u32)), *n)
             }
             (_, State::Days { n, days }) => {
                 let mut gaps: Vec<i32> = days.windows(2).map(|pair| pair[0] - pair[1]).collect();
-                (median(&mut gaps).map_or(Said::Nothing, Said::Number), n)
+                (median(&mut gaps).map_or(Said::Nothing, Said::Number), *n)
             }
-            (_, State::Marks { n, mut marks }) => {
+            (_, State::Marks { n, marks }) => {
                 marks.sort_unstable();
                 marks.dedup();
                 let count = marks.len() as f64;
-                (if n == 0 { Said::Nothing } else { Said::Number(count) }, n)
+                (if *n == 0 { Said::Nothing } else { Said::Number(count) }, *n)
             }
             (_, State::Way { n, reached, .. }) => {
-                (if reached == 0 { Said::Nothing } else { Said::Code(reached as u32 - 1) }, n)
+                (if *reached == 0 { Said::Nothing } else { Said::Code(*reached as u32 - 1) }, *n)
             }
-            (Job::Preference { top, rank, min_share, min_affinity, prior, .. }, State::Tally { n, weights }) => {
+            (Job::Preference { top, rank, min_share, min_affinity, prior, .. }, State::Tally { n, weights, met }) => {
                 let limits = (*min_share, *min_affinity);
-                (preferred(tallied(weights), population, *prior, *rank, limits, *top), n)
+                // In the order of the names: sums depend on it.
+                met.sort_unstable();
+                let weights: Vec<(u32, f64)> = met.iter().map(|code| (*code, weights[*code as usize])).collect();
+                (preferred(&weights, population, *prior, *rank, limits, *top), *n)
             }
             (_, State::Tally { .. }) => (Said::Nothing, 0),
         };
@@ -216,21 +291,12 @@ pub(crate) fn weighed(codes: &[u32], weights: Option<&[f64]>, row: usize) -> Opt
     (codes[row] != NONE && weight > 0.0).then_some(weight)
 }
 
-fn each(values: &[f64], rows: impl Iterator<Item = usize>, mut f: impl FnMut(f64)) {
-    rows.map(|row| values[row]).filter(|value| !value.is_nan()).for_each(&mut f);
-}
-
-/// One entry a value, by the place of its name; weights are summed in the order in which they came.
-fn tallied(mut weights: Vec<(u32, f64)>) -> Vec<(u32, f64)> {
-    weights.sort_by_key(|(code, _)| *code);
-    weights.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 += next.1;
+fn each(values: &[f64], counts: &[bool], mut f: impl FnMut(f64)) {
+    for (value, counts) in values.iter().zip(counts) {
+        if *counts && !value.is_nan() {
+            f(*value);
         }
-        same
-    });
-    weights
+    }
 }
 
 /// The mean of the middle two of an even count.
@@ -245,7 +311,7 @@ fn median(values: &mut [i32]) -> Option<f64> {
 /// A user's share of a value is smoothed with the population's, `(w + k·p) / (W + k)`, the mean of a Dirichlet
 /// posterior whose prior weighs as much as `prior` average events. Affinity is that share divided by `p`.
 fn preferred(
-    weights: Vec<(u32, f64)>,
+    weights: &[(u32, f64)],
     population: &Population,
     prior: f64,
     rank: Rank,
@@ -255,7 +321,7 @@ fn preferred(
     let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
     let k = prior * population.weight / population.events.max(1) as f64;
     let mut found: Vec<(u32, f64, f64)> = Vec::with_capacity(weights.len());
-    for (code, weight) in weights {
+    for &(code, weight) in weights {
         let p = population.weights.get(code as usize).map_or(0.0, |weight| weight / population.weight);
         let share = (weight + k * p) / (total + k);
         let affinity = share / p;

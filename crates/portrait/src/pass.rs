@@ -5,14 +5,17 @@
 //! So every user is seen whole and in order by one worker, nothing is kept but that user, and no sum depends on the
 //! number of workers.
 
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use lookalike_store::{Rows, Store, Table};
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
+use lookalike_store::{Rows, Store};
 use rayon::prelude::*;
 
 use crate::column::{Column, NONE, Names, Values};
 use crate::error::Result;
 use crate::fold::{Population, Said, State, weighed};
-use crate::plan::{Job, Plan};
+use crate::plan::{Job, Part, Plan};
+use crate::rows::Text;
 use crate::segment::lifecycle;
 
 /// What the jobs of a plan say of the users that have events before the day.
@@ -26,158 +29,220 @@ pub(crate) struct Found {
 /// Goes over all events: once to know everybody where that is needed, once to say something of each.
 pub(crate) fn run(store: &Store, plan: &mut Plan) -> Result<Found> {
     let ends = store.group_ends()?;
-    let populations = match plan.looks_at_everybody() {
-        true => everybody(store, plan, &ends)?,
-        false => vec![Population::default(); plan.jobs.len()],
+    let compared = plan.comparisons();
+    let populations = match compared.jobs.is_empty() {
+        false => everybody(store, plan, &compared, ends.len())?,
+        true => vec![Population::default(); plan.jobs.len()],
     };
     let plan = &*plan;
-    let parts = (0..ends.len()).into_par_iter().map(|group| each(store, plan, &populations, &ends, group));
+    let all = plan.everything();
     let mut found = Found { users: Vec::new(), columns: plan.jobs.iter().map(|(_, job)| empty(job)).collect() };
-    for part in parts.collect::<Vec<_>>() {
-        let part = part?;
-        found.users.extend(part.users);
-        found.columns.iter_mut().zip(part.columns).for_each(|(all, part)| append(all, part));
-    }
-    for ((_, job), column) in plan.jobs.iter().zip(&mut found.columns) {
+    let mut met = vec![Names::default(); plan.jobs.len()];
+    in_order(
+        ends.len(),
+        |group| each(store, plan, &all, &populations, &ends, group),
+        |(part, names)| {
+            found.users.extend(part.users);
+            for (place, part) in part.columns.into_iter().enumerate() {
+                let names = plan.jobs[place].1.open(plan).map(|slot| &names[slot]);
+                append(&mut found.columns[place], part, names, &mut met[place]);
+            }
+        },
+    )?;
+    for ((place, (_, job)), column) in plan.jobs.iter().enumerate().zip(&mut found.columns) {
         match (job, &mut column.values) {
-            (Job::Edge { value, .. }, Values::Text { names, .. }) => *names = plan.names(*value).to_vec(),
+            (_, Values::Text { names, .. }) if job.open(plan).is_some() => {
+                *names = std::mem::take(&mut met[place]).names
+            }
+            (Job::Edge { value, .. }, Values::Text { names, codes }) => *names = used(codes, plan.names(*value)),
             (Job::Sequence { names: steps, .. }, Values::Text { names, .. }) => names.clone_from(steps),
             (Job::Lifecycle { .. }, Values::Text { names, .. }) => {
                 *names = lifecycle::State::ALL.map(|state| state.name().to_owned()).to_vec();
             }
-            (Job::Preference { by, .. }, Values::List { names, .. }) => *names = plan.names(*by).to_vec(),
+            (Job::Preference { by, .. }, Values::List { names, codes, .. }) => *names = used(codes, plan.names(*by)),
             _ => {}
         }
     }
     Ok(found)
 }
 
-/// Completes the names of the plan, and sums up what preferences are compared with.
-fn everybody(store: &Store, plan: &mut Plan, ends: &[String]) -> Result<Vec<Population>> {
-    let open = plan.open_names();
-    if !open.is_empty() {
-        let shared = &*plan;
-        let parts = (0..ends.len()).into_par_iter().map(|group| {
-            let mut names = vec![Names::default(); open.len()];
-            for batch in store.scan_groups(Table::Events, &shared.rows.read, group..group + 1)? {
-                let batch = batch?;
-                for (names, slot) in names.iter_mut().zip(&open) {
-                    let texts = shared.texts(*slot, &batch)?;
-                    names.extend(texts.as_string::<i32>().iter().flatten());
-                }
-            }
-            Ok::<_, crate::error::Error>(names)
-        });
-        let mut all = vec![Names::default(); open.len()];
-        for part in parts.collect::<Vec<_>>() {
-            for (all, part) in all.iter_mut().zip(part?) {
-                all.extend(part.names.iter().map(String::as_str));
-            }
+impl Job {
+    /// The expression whose names are found on the way, if there is one.
+    fn open(&self, plan: &Plan) -> Option<usize> {
+        match self {
+            Job::Edge { value, text: true, .. } if plan.is_open(*value) => Some(*value),
+            _ => None,
         }
-        open.into_iter().zip(all).for_each(|(slot, names)| plan.set_names(slot, names.sorted()));
     }
-    let plan = &*plan;
-    let sums = |group: usize| -> Result<Vec<Population>> {
-        let mut sums: Vec<Population> = plan.jobs.iter().map(|(_, job)| start(plan, job)).collect();
-        for batch in store.scan_groups(Table::Events, &plan.rows.read, group..group + 1)? {
-            let seen = plan.see(&batch?)?;
-            for ((filter, job), sums) in plan.jobs.iter().zip(&mut sums) {
-                let Job::Preference { by, weight, .. } = job else { continue };
+}
+
+/// Works on all row groups at once, and takes in what was found in their order. No more than some of the results are
+/// held at a time.
+fn in_order<T: Send>(
+    groups: usize,
+    work: impl Fn(usize) -> Result<T> + Sync,
+    mut take_in: impl FnMut(T),
+) -> Result<()> {
+    const AT_ONCE: usize = 64;
+    for first in (0..groups).step_by(AT_ONCE) {
+        let parts: Vec<Result<T>> = (first..groups.min(first + AT_ONCE)).into_par_iter().map(&work).collect();
+        for part in parts {
+            take_in(part?);
+        }
+    }
+    Ok(())
+}
+
+/// Completes the names of the plan, and sums up what preferences are compared with.
+fn everybody(store: &Store, plan: &mut Plan, part: &Part, groups: usize) -> Result<Vec<Population>> {
+    let shared = &*plan;
+    let sums = |group: usize| -> Result<(Vec<Population>, Vec<Names>)> {
+        let mut memory = shared.memory();
+        let mut sums = vec![Population::default(); part.jobs.len()];
+        for batch in store.scan_coded(&part.rows.read, group..group + 1)? {
+            let seen = shared.look(&batch?, part, &mut memory)?;
+            for (job, sums) in part.jobs.iter().zip(&mut sums) {
+                let (filter, Job::Preference { by, weight, .. }) = &shared.jobs[*job] else { continue };
                 let codes = seen.values[*by].codes();
                 let weights = weight.map(|weight| seen.values[weight].numbers());
-                for row in (0..codes.len()).filter(|row| seen.counts[*filter][*row]) {
+                for (row, _) in seen.counts[*filter].iter().enumerate().filter(|(_, counts)| **counts) {
                     if let Some(weight) = weighed(codes, weights, row) {
-                        sums.weights[codes[row] as usize] += weight;
+                        sums.add(codes[row], weight);
                         sums.weight += weight;
                         sums.events += 1;
                     }
                 }
             }
         }
-        Ok(sums)
+        Ok((sums, memory.names))
     };
-    let mut all: Vec<Population> = plan.jobs.iter().map(|(_, job)| start(plan, job)).collect();
-    for part in (0..ends.len()).into_par_iter().map(sums).collect::<Vec<_>>() {
-        for (all, part) in all.iter_mut().zip(part?) {
-            all.weights.iter_mut().zip(part.weights).for_each(|(all, part)| *all += part);
-            all.weight += part.weight;
-            all.events += part.events;
+    let mut all = vec![Population::default(); plan.jobs.len()];
+    let mut names: HashMap<usize, Names> = HashMap::new();
+    let merge = |(sums, own): (Vec<Population>, Vec<Names>)| {
+        for (place, sums) in part.jobs.iter().zip(sums) {
+            let (all, slot) = (&mut all[*place], shared.jobs[*place].1.names_of());
+            let open = slot.filter(|slot| shared.is_open(*slot));
+            let mut names = open.map(|slot| (names.entry(slot).or_default(), &own[slot].names));
+            if let Some((names, own)) = &mut names {
+                names.extend(own.iter().map(String::as_str));
+            }
+            for (code, weight) in (0..).zip(sums.weights) {
+                let code = names.as_ref().map_or(code, |(names, own)| names.find(&own[code as usize]));
+                all.add(code, weight);
+            }
+            all.weight += sums.weight;
+            all.events += sums.events;
         }
+    };
+    in_order(groups, sums, merge)?;
+    // Names that nobody had are in no order with the others; from here on their places are those of the alphabet.
+    let sorted: HashMap<usize, Names> = names.iter().map(|(slot, names)| (*slot, names.clone().sorted())).collect();
+    for (place, population) in all.iter_mut().enumerate() {
+        let Some(slot) = plan.jobs[place].1.names_of() else { continue };
+        let (Some(names), Some(sorted)) = (names.get(&slot), sorted.get(&slot)) else { continue };
+        let mut weights = vec![0.0; names.names.len()];
+        for (name, weight) in names.names.iter().zip(&population.weights) {
+            weights[sorted.find(name) as usize] = *weight;
+        }
+        population.weights = weights;
     }
+    sorted.into_iter().for_each(|(slot, names)| plan.set_names(slot, names));
     Ok(all)
 }
 
-fn start(plan: &Plan, job: &Job) -> Population {
-    match job {
-        Job::Preference { by, .. } => Population { weights: vec![0.0; plan.names(*by).len()], ..Default::default() },
-        _ => Population::default(),
+impl Job {
+    /// The expression whose values a preference compares.
+    fn names_of(&self) -> Option<usize> {
+        if let Job::Preference { by, .. } = self { Some(*by) } else { None }
     }
 }
 
-/// What is said of the users that begin in a row group.
-fn each(store: &Store, plan: &Plan, populations: &[Population], ends: &[String], group: usize) -> Result<Found> {
-    let mut found = Found { users: Vec::new(), columns: plan.jobs.iter().map(|(_, job)| empty(job)).collect() };
-    let mut current: Option<String> = None;
-    let fresh = || plan.jobs.iter().map(|(_, job)| job.start()).collect::<Vec<State>>();
-    let (mut states, mut seen_before) = (fresh(), false);
-    for batch in Owned::new(store, &plan.rows.read, ends, group)? {
-        let batch = batch?;
-        let seen = plan.see(&batch)?;
-        let users = batch.column(0).as_string::<i32>();
-        let mut from = 0;
-        while from < users.len() {
-            let user = users.value(from);
-            let to = (from..users.len()).find(|row| users.value(*row) != user).unwrap_or(users.len());
-            if current.as_deref() != Some(user) {
-                finish(
-                    plan,
-                    populations,
-                    current.take(),
-                    std::mem::replace(&mut states, fresh()),
-                    seen_before,
-                    &mut found,
-                );
-                current = Some(user.to_owned());
-                seen_before = false;
-            }
-            // Events of a user are sorted by time: the first one says whether there is one before the day.
-            seen_before |= seen.at[from] < plan.clock.end;
-            for ((filter, job), state) in plan.jobs.iter().zip(&mut states) {
-                job.gather(state, &seen, *filter, from..to);
-            }
-            from = to;
-        }
-    }
-    finish(plan, populations, current, states, seen_before, &mut found);
-    Ok(found)
-}
-
-fn finish(
-    plan: &Plan,
-    populations: &[Population],
+/// The current user of a worker.
+struct Current {
     user: Option<String>,
     states: Vec<State>,
+    /// Whether there is an event before the day.
     seen_before: bool,
-    found: &mut Found,
-) {
-    let Some(user) = user.filter(|_| seen_before) else { return };
-    found.users.push(user);
-    for (place, state) in states.into_iter().enumerate() {
-        let (said, evidence) = plan.jobs[place].1.say(state, &populations[place]);
-        let column = &mut found.columns[place];
-        column.evidence.push(evidence);
-        match &mut column.values {
-            Values::Number(numbers) => numbers.push(if let Said::Number(number) = said { number } else { f64::NAN }),
-            Values::Text { codes, .. } => codes.push(if let Said::Code(code) = said { code } else { NONE }),
-            Values::List { offsets, codes, figures, .. } => {
-                for (code, figure) in if let Said::List(list) = said { list } else { Vec::new() } {
-                    codes.push(code);
-                    figures.push(figure);
-                }
-                offsets.push(codes.len() as u32);
+}
+
+/// What is said of the users that begin in a row group, and the names that were met there.
+fn each(
+    store: &Store,
+    plan: &Plan,
+    part: &Part,
+    populations: &[Population],
+    ends: &[String],
+    group: usize,
+) -> Result<(Found, Vec<Names>)> {
+    let mut found = Found { users: Vec::new(), columns: plan.jobs.iter().map(|(_, job)| empty(job)).collect() };
+    let mut memory = plan.memory();
+    let states = plan.jobs.iter().map(|(_, job)| job.start()).collect();
+    let mut current = Current { user: None, states, seen_before: false };
+    for batch in Owned::new(store, &part.rows.read, ends, group)? {
+        let seen = plan.look(&batch?, part, &mut memory)?;
+        let places = &seen.users.places;
+        let mut from = 0;
+        while from < places.len() {
+            let same = places[from..].iter().take_while(|place| **place == places[from]).count();
+            let rows = from..from + same;
+            let user = seen.users.value(from);
+            if current.user.as_deref() != Some(user) {
+                finish(plan, populations, &mut current, &mut found);
+                current.user = Some(user.to_owned());
             }
+            // Events of a user are sorted by time: the first one says whether there is one before the day.
+            current.seen_before |= seen.at[from] < plan.clock.end;
+            for ((filter, job), state) in plan.jobs.iter().zip(&mut current.states) {
+                job.gather(state, &seen, *filter, rows.clone());
+            }
+            from = rows.end;
         }
     }
+    finish(plan, populations, &mut current, &mut found);
+    Ok((found, memory.names))
+}
+
+/// Says what there is to say of the current user, and makes room for the next.
+fn finish(plan: &Plan, populations: &[Population], current: &mut Current, found: &mut Found) {
+    let seen_before = std::mem::take(&mut current.seen_before);
+    let user = current.user.take().filter(|_| seen_before);
+    for (place, state) in current.states.iter_mut().enumerate() {
+        let job = &plan.jobs[place].1;
+        if user.is_some() {
+            let (said, evidence) = job.say(state, &populations[place]);
+            push(&mut found.columns[place], said, evidence);
+        }
+        job.restart(state);
+    }
+    found.users.extend(user);
+}
+
+fn push(column: &mut Column, said: Said, evidence: u32) {
+    column.evidence.push(evidence);
+    match &mut column.values {
+        Values::Number(numbers) => numbers.push(if let Said::Number(number) = said { number } else { f64::NAN }),
+        Values::Text { codes, .. } => codes.push(if let Said::Code(code) = said { code } else { NONE }),
+        Values::List { offsets, codes, figures, .. } => {
+            for (code, figure) in if let Said::List(list) = said { list } else { Vec::new() } {
+                codes.push(code);
+                figures.push(figure);
+            }
+            offsets.push(codes.len() as u32);
+        }
+    }
+}
+
+/// The names that codes use, in their order; the codes become places among these.
+fn used(codes: &mut [u32], names: &[String]) -> Vec<String> {
+    let mut places = vec![NONE; names.len()];
+    codes.iter().filter(|code| **code != NONE).for_each(|code| places[*code as usize] = 0);
+    let mut kept = Vec::new();
+    for (place, name) in places.iter_mut().zip(names).filter(|(place, _)| **place != NONE) {
+        *place = kept.len() as u32;
+        kept.push(name.clone());
+    }
+    codes.iter_mut().filter(|code| **code != NONE).for_each(|code| *code = places[*code as usize]);
+    kept
 }
 
 /// The column of a job before the first user.
@@ -194,11 +259,26 @@ fn empty(job: &Job) -> Column {
     Column { values, evidence: Vec::new() }
 }
 
-fn append(all: &mut Column, part: Column) {
+/// Appends a part; where its codes are places of `names`, they become places of `met`.
+fn append(all: &mut Column, part: Column, names: Option<&Names>, met: &mut Names) {
     all.evidence.extend(part.evidence);
     match (&mut all.values, part.values) {
         (Values::Number(all), Values::Number(part)) => all.extend(part),
-        (Values::Text { codes: all, .. }, Values::Text { codes: part, .. }) => all.extend(part),
+        (Values::Text { codes: all, .. }, Values::Text { codes: part, .. }) => match names {
+            Some(names) => {
+                let mut places = vec![NONE; names.names.len()];
+                all.extend(part.into_iter().map(|code| match places.get_mut(code as usize) {
+                    Some(place) => {
+                        if *place == NONE {
+                            *place = met.code(&names.names[code as usize]);
+                        }
+                        *place
+                    }
+                    None => NONE,
+                }));
+            }
+            None => all.extend(part),
+        },
         (
             Values::List { offsets, codes, figures, .. },
             Values::List { offsets: more, codes: part, figures: part_figures, .. },
@@ -228,7 +308,7 @@ struct Owned<'a> {
 
 impl<'a> Owned<'a> {
     fn new(store: &'a Store, read: &'a [&'static str], ends: &'a [String], own: usize) -> Result<Self> {
-        let rows = store.scan_groups(Table::Events, read, own..own + 1)?;
+        let rows = store.scan_coded(read, own..own + 1)?;
         Ok(Owned { store, read, ends, own, group: own, rows, leading: own > 0, done: false })
     }
 
@@ -241,12 +321,16 @@ impl<'a> Owned<'a> {
                 if self.leading || self.group >= self.ends.len() {
                     self.done = true;
                 } else {
-                    self.rows = self.store.scan_groups(Table::Events, self.read, self.group..self.group + 1)?;
+                    self.rows = self.store.scan_coded(self.read, self.group..self.group + 1)?;
                 }
                 continue;
             };
-            let users: &StringArray = batch.column(0).as_string::<i32>();
-            let rows = users.len();
+            // In the midst of its own group a worker keeps every row.
+            if self.group == self.own && !self.leading {
+                return Ok(Some(batch));
+            }
+            let users = Text::of(batch.column(0))?;
+            let rows = batch.num_rows();
             if self.group > self.own {
                 let last = &self.ends[self.own];
                 let mine = (0..rows).find(|row| users.value(*row) != last).unwrap_or(rows);
@@ -254,14 +338,12 @@ impl<'a> Owned<'a> {
                 if mine > 0 {
                     return Ok(Some(batch.slice(0, mine)));
                 }
-            } else if self.leading {
+            } else {
                 let before = &self.ends[self.own - 1];
                 if let Some(first) = (0..rows).find(|row| users.value(*row) != before) {
                     self.leading = false;
                     return Ok(Some(batch.slice(first, rows - first)));
                 }
-            } else {
-                return Ok(Some(batch));
             }
         }
         Ok(None)

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::datatypes::SchemaRef;
 use lookalike_store::Store;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Clock;
 use crate::column::{NONE, Names};
 use crate::error::{Error, Result};
-use crate::rows::{Items, Rows, Vocabulary};
+use crate::rows::{Batch, ItemRows, Items, Rows, Text, Vocabulary, Way, all_days, all_hours, all_texts, same};
 use crate::segment::lifecycle::Windows;
 use crate::sql::{Expression, Sql};
 use crate::tag::{Body, Measure, Over, Rank, Tag, Window};
@@ -33,10 +33,14 @@ struct Slot {
     want: Want,
     text: String,
     expression: Expression,
+    /// The columns it looks at.
+    schema: SchemaRef,
+    /// How often it is evaluated.
+    way: Way,
     /// Its values for the items, where it is the same for every event of an item.
     of_items: Option<Values>,
-    /// The names that codes are places of.
-    names: Names,
+    /// The names that codes are places of; `None` as long as they are not known, and found on the way.
+    names: Option<Names>,
     /// Where it was met first.
     tag: Tag,
 }
@@ -52,6 +56,37 @@ pub(crate) enum Values {
 }
 
 impl Values {
+    /// The values at these places of this table.
+    fn at(&self, places: impl Iterator<Item = usize>) -> Values {
+        match self {
+            Values::Mask(table) => Values::Mask(places.map(|place| table[place]).collect()),
+            Values::Number(table) => Values::Number(places.map(|place| table[place]).collect()),
+            Values::Code(table) => Values::Code(places.map(|place| table[place]).collect()),
+            Values::Mark(table) => Values::Mark(places.map(|place| table[place]).collect()),
+        }
+    }
+
+    /// The values for items in these rows of the table of items; `NONE` is an item that is not there.
+    fn of_known(&self, rows: &[u32]) -> Values {
+        let row = |row: &u32| Some(*row as usize).filter(|_| *row != NONE);
+        let rows = rows.iter().map(row);
+        match self {
+            Values::Mask(table) => Values::Mask(rows.map(|row| row.is_some_and(|row| table[row])).collect()),
+            Values::Number(table) => Values::Number(rows.map(|row| row.map_or(f64::NAN, |row| table[row])).collect()),
+            Values::Code(table) => Values::Code(rows.map(|row| row.map_or(NONE, |row| table[row])).collect()),
+            Values::Mark(table) => Values::Mark(rows.map(|row| row.map_or(0, |row| table[row])).collect()),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Values::Mask(values) => values.len(),
+            Values::Number(values) => values.len(),
+            Values::Code(values) => values.len(),
+            Values::Mark(values) => values.len(),
+        }
+    }
+
     pub(crate) fn mask(&self) -> &[bool] {
         if let Values::Mask(values) = self { values } else { &[] }
     }
@@ -110,12 +145,45 @@ pub(crate) struct Plan {
     pub jobs: Vec<(usize, Job)>,
 }
 
+/// What some of the jobs need.
+pub(crate) struct Part {
+    /// The jobs.
+    pub jobs: Vec<usize>,
+    /// What of the events is read for them.
+    pub rows: Rows,
+    slots: Vec<bool>,
+    filters: Vec<bool>,
+}
+
+/// What a worker remembers from batch to batch: values of expressions that come again.
+pub(crate) struct Memory {
+    memos: Vec<Memo>,
+    items: ItemRows,
+    /// By expression: the names it met, where they are not known before.
+    pub names: Vec<Names>,
+}
+
+/// A table of values of an expression.
+enum Memo {
+    Nothing,
+    /// A value a text, and one where there is none.
+    Texts(StringArray, Values),
+    /// A value a day, from this one on.
+    Days(i32, Values),
+    Hours(Values),
+}
+
+/// More days than these are not looked up in a table: there is something wrong with one of them.
+const MOST_DAYS: i32 = 1 << 16;
+
 /// A batch of events with everything the jobs look at.
 pub(crate) struct Seen {
     /// Microseconds since 1970.
     pub at: Vec<i64>,
     /// Days from the event to the day that is looked from.
     pub days_ago: Vec<i32>,
+    /// Ids of the users.
+    pub users: Text,
     /// By filter: which rows count.
     pub counts: Vec<Vec<bool>>,
     /// By expression: its values; empty ones where a pass does not need them.
@@ -146,52 +214,80 @@ impl Plan {
         compiler.finish(store, clock, filters, jobs)
     }
 
-    /// Whether something must be known of all users before the values of one can be told.
-    pub(crate) fn looks_at_everybody(&self) -> bool {
-        self.jobs.iter().any(|(_, job)| matches!(job, Job::Preference { .. } | Job::Edge { text: true, .. }))
+    /// What all jobs need.
+    pub(crate) fn everything(&self) -> Part {
+        self.part((0..self.jobs.len()).collect())
     }
 
-    /// The names that the codes of an expression are places of.
+    /// What the jobs need that compare users with each other: of these, something must be known of all users before
+    /// the values of one can be told.
+    pub(crate) fn comparisons(&self) -> Part {
+        let compares = |job: &usize| matches!(self.jobs[*job].1, Job::Preference { .. });
+        self.part((0..self.jobs.len()).filter(compares).collect())
+    }
+
+    fn part(&self, jobs: Vec<usize>) -> Part {
+        let (mut slots, mut filters) = (vec![false; self.slots.len()], vec![false; self.filters.len()]);
+        for (filter, job) in jobs.iter().map(|job| &self.jobs[*job]) {
+            filters[*filter] = true;
+            job.slots().into_iter().for_each(|slot| slots[slot] = true);
+        }
+        let own = || self.filters.iter().zip(&filters).filter(|(_, own)| **own).map(|(filter, _)| filter);
+        own().filter_map(|filter| filter.condition).for_each(|slot| slots[slot] = true);
+        let kind = own().any(|filter| !filter.kinds.is_empty());
+        let (mut used, mut item) = (BTreeSet::new(), false);
+        for (slot, _) in self.slots.iter().zip(&slots).filter(|(_, own)| **own) {
+            used.extend(slot.expression.columns.iter().cloned());
+            item |= slot.expression.columns.iter().any(|name| self.items.batch.column_by_name(name).is_some());
+        }
+        Part { jobs, rows: Rows::new(&used, item, kind), slots, filters }
+    }
+
+    /// The names that the codes of an expression are places of; none if they are found on the way.
     pub(crate) fn names(&self, slot: At) -> &[String] {
-        &self.slots[slot].names.names
+        self.slots[slot].names.as_ref().map_or(&[], |names| &names.names)
     }
 
-    /// Expressions whose codes are places among names that only the events tell.
-    pub(crate) fn open_names(&self) -> Vec<At> {
-        let open = |slot: &Slot| slot.want == Want::Code && slot.of_items.is_none();
-        (0..self.slots.len()).filter(|at| open(&self.slots[*at])).collect()
+    /// Whether names of an expression are not known before the events are read.
+    pub(crate) fn is_open(&self, slot: At) -> bool {
+        self.slots[slot].names.is_none()
     }
 
     pub(crate) fn set_names(&mut self, slot: At, names: Names) {
-        self.slots[slot].names = names;
+        self.slots[slot].names = Some(names);
     }
 
-    /// The texts of an expression with open names, for the rows of a batch that was read.
-    pub(crate) fn texts(&self, slot: At, stored: &RecordBatch) -> Result<arrow::array::ArrayRef> {
-        let (batch, _) = self.batch(stored)?;
-        let slot = &self.slots[slot];
-        slot.expression.texts(&batch).map_err(|error| slot.error(error))
-    }
-
-    fn batch(&self, stored: &RecordBatch) -> Result<(RecordBatch, Option<UInt32Array>)> {
-        let items = stored.column_by_name("item").filter(|_| self.items.batch.num_columns() > 0);
-        let rows = items.map(|items| self.items.rows(items.as_string::<i32>()));
-        Ok((self.rows.batch(stored, &self.clock, &self.items, rows.as_ref())?, rows))
+    /// What a worker begins with.
+    pub(crate) fn memory(&self) -> Memory {
+        let memos = self.slots.iter().map(|_| Memo::Nothing).collect();
+        Memory { memos, items: ItemRows::default(), names: vec![Names::default(); self.slots.len()] }
     }
 
     /// Evaluates everything over a batch as it was read.
     pub(crate) fn see(&self, stored: &RecordBatch) -> Result<Seen> {
-        let at: Vec<i64> = stored.column(1).as_primitive::<TimestampMicrosecondType>().values().to_vec();
-        let days_ago: Vec<i32> = at.iter().map(|at| self.clock.day - self.clock.local_day(*at)).collect();
-        let (batch, rows) = self.batch(stored)?;
-        let values = self.slots.iter().map(|slot| slot.values(&batch, rows.as_ref())).collect::<Result<Vec<_>>>()?;
-        let kinds = stored.column_by_name("kind").map(|kinds| kinds.as_string::<i32>());
-        let counts = self.filters.iter().map(|filter| {
-            let mut counts: Vec<bool> = at.iter().map(|at| *at < self.clock.end).collect();
-            if let (false, Some(kinds)) = (filter.kinds.is_empty(), kinds) {
-                let wanted =
-                    |row: usize| kinds.is_valid(row) && filter.kinds.iter().any(|kind| kind == kinds.value(row));
-                counts.iter_mut().enumerate().for_each(|(row, counts)| *counts = *counts && wanted(row));
+        self.look(stored, &self.everything(), &mut self.memory())
+    }
+
+    /// Evaluates over a batch, as it was read, what a part of the jobs needs.
+    pub(crate) fn look(&self, stored: &RecordBatch, part: &Part, memory: &mut Memory) -> Result<Seen> {
+        let batch = Batch::new(stored, &self.clock, &self.items, &mut memory.items)?;
+        let mut values = Vec::with_capacity(self.slots.len());
+        for (at, slot) in self.slots.iter().enumerate() {
+            values.push(match part.slots[at] {
+                true => slot.values(&batch, self, &mut memory.memos[at], &mut memory.names[at])?,
+                false => Values::Mask(Vec::new()),
+            });
+        }
+        let days_ago: Vec<i32> = batch.days.iter().map(|day| self.clock.day - day).collect();
+        let counts = self.filters.iter().zip(&part.filters).map(|(filter, own)| {
+            if !own {
+                return Vec::new();
+            }
+            let mut counts: Vec<bool> = batch.at.iter().map(|at| *at < self.clock.end).collect();
+            if let (false, Some(kinds)) = (filter.kinds.is_empty(), batch.text("kind")) {
+                let wanted = |kind: Option<&str>| kind.is_some_and(|kind| filter.kinds.iter().any(|own| own == kind));
+                let wanted: Vec<bool> = kinds.texts.iter().chain([None]).map(wanted).collect();
+                counts.iter_mut().zip(&kinds.places).for_each(|(counts, kind)| *counts &= wanted[*kind as usize]);
             }
             if let Some(condition) = filter.condition {
                 let mask = values[condition].mask();
@@ -204,7 +300,27 @@ impl Plan {
             counts
         });
         let counts = counts.collect();
-        Ok(Seen { at, days_ago, counts, values })
+        let users = match batch.text("user") {
+            Some(users) => users.clone(),
+            None => Text::of(stored.column(0))?,
+        };
+        Ok(Seen { at: batch.at, days_ago, users, counts, values })
+    }
+}
+
+impl Job {
+    /// The expressions it looks at.
+    fn slots(&self) -> Vec<At> {
+        match self {
+            Job::Count | Job::Recency | Job::Age | Job::Interval | Job::Lifecycle { .. } => Vec::new(),
+            Job::Sum(at) | Job::Mean(at) | Job::Min(at) | Job::Max(at) | Job::Distinct(at) | Job::Share(at) => {
+                vec![*at]
+            }
+            Job::Ratio(above, below) => vec![*above, *below],
+            Job::Edge { value, .. } => vec![*value],
+            Job::Preference { by, weight, .. } => [*by].into_iter().chain(*weight).collect(),
+            Job::Sequence { steps, .. } => steps.clone(),
+        }
     }
 }
 
@@ -214,27 +330,78 @@ impl Slot {
         Error::Compute { what, source: Box::new(source) }
     }
 
-    fn values(&self, batch: &RecordBatch, rows: Option<&UInt32Array>) -> Result<Values> {
-        let (Some(of_items), Some(rows)) = (&self.of_items, rows) else { return self.evaluate(batch) };
-        let row = |at: usize| rows.is_valid(at).then(|| rows.value(at) as usize);
-        let all = 0..rows.len();
-        Ok(match of_items {
-            Values::Mask(values) => Values::Mask(all.map(|at| row(at).is_some_and(|row| values[row])).collect()),
-            Values::Number(values) => {
-                Values::Number(all.map(|at| row(at).map_or(f64::NAN, |row| values[row])).collect())
-            }
-            Values::Code(values) => Values::Code(all.map(|at| row(at).map_or(NONE, |row| values[row])).collect()),
-            Values::Mark(values) => Values::Mark(all.map(|at| row(at).map_or(0, |row| values[row])).collect()),
-        })
+    /// The values for the rows of a batch.
+    fn values(&self, batch: &Batch<'_>, plan: &Plan, memo: &mut Memo, names: &mut Names) -> Result<Values> {
+        if self.way == Way::Rows {
+            return self.evaluate(&batch.rows(&self.schema, None)?, names);
+        }
+        // A table may ask for more than the rows hold, such as days on which nothing happened. Where it cannot be made,
+        // the rows decide whether that is an error.
+        if self.way != Way::Runs
+            && let Ok(Some(values)) = self.looked_up(batch, plan, memo, names)
+        {
+            return Ok(values);
+        }
+        let (firsts, runs) = batch.runs(&self.schema);
+        let values = self.evaluate(&batch.rows(&self.schema, Some(&firsts))?, names)?;
+        Ok(values.at(runs.iter().map(|run| *run as usize)))
     }
 
-    fn evaluate(&self, batch: &RecordBatch) -> Result<Values> {
+    /// The values for the rows of a batch from a table that is made once; `None` if there is none to make.
+    fn looked_up(&self, batch: &Batch<'_>, plan: &Plan, memo: &mut Memo, names: &mut Names) -> Result<Option<Values>> {
+        match &self.way {
+            Way::Days => {
+                let (Some(first), Some(last)) = (batch.days.iter().min(), batch.days.iter().max()) else {
+                    return Ok(None);
+                };
+                let known = match &*memo {
+                    Memo::Days(from, values) => Some((*from, *from + values.len() as i32 - 1)),
+                    _ => None,
+                };
+                let (first, last) = known.map_or((*first, *last), |(from, to)| (from.min(*first), to.max(*last)));
+                if last.saturating_sub(first) >= MOST_DAYS {
+                    return Ok(None);
+                }
+                if known != Some((first, last)) {
+                    let days = all_days(&self.schema, first, last, &plan.clock)?;
+                    *memo = Memo::Days(first, self.evaluate(&days, names)?);
+                }
+                let Memo::Days(from, table) = &*memo else { return Ok(None) };
+                Ok(Some(table.at(batch.days.iter().map(|day| (day - from) as usize))))
+            }
+            Way::Hours => {
+                if !matches!(memo, Memo::Hours(_)) {
+                    *memo = Memo::Hours(self.evaluate(&all_hours(&self.schema)?, names)?);
+                }
+                let Memo::Hours(table) = &*memo else { return Ok(None) };
+                Ok(Some(table.at(batch.hours().iter().map(|hour| *hour as usize))))
+            }
+            Way::Texts(_) | Way::Items => {
+                let column = if let Way::Texts(column) = &self.way { column.as_str() } else { "item" };
+                let Some(text) = batch.text(column) else { return Ok(None) };
+                if !matches!(memo, Memo::Texts(known, _) if same(known, &text.texts)) {
+                    let table = match &self.of_items {
+                        Some(of_items) => of_items.of_known(batch.known_items()),
+                        None => self.evaluate(&all_texts(&self.schema, &text.texts)?, names)?,
+                    };
+                    *memo = Memo::Texts(text.texts.clone(), table);
+                }
+                let Memo::Texts(_, table) = &*memo else { return Ok(None) };
+                Ok(Some(table.at(text.places.iter().map(|place| *place as usize))))
+            }
+            Way::Runs | Way::Rows => Ok(None),
+        }
+    }
+
+    /// Evaluates it; names that are not known before are taken up in `met`.
+    fn evaluate(&self, batch: &RecordBatch, met: &mut Names) -> Result<Values> {
         let values = match self.want {
             Want::Mask => self.expression.mask(batch).map(Values::Mask),
             Want::Number => self.expression.numbers(batch).map(Values::Number),
             Want::Code => self.expression.texts(batch).map(|texts| {
-                let code = |text: Option<&str>| text.map_or(NONE, |text| self.names.find(text));
-                Values::Code(texts.as_string::<i32>().iter().map(code).collect())
+                let mut code =
+                    |text: &str| self.names.as_ref().map_or_else(|| met.code(text), |names| names.find(text));
+                Values::Code(texts.as_string::<i32>().iter().map(|text| text.map_or(NONE, &mut code)).collect())
             }),
             Want::Mark if self.expression.is_number() => self.expression.numbers(batch).map(|numbers| {
                 // No finite number has these bits, so that they can stand for none.
@@ -274,7 +441,9 @@ impl Compiler {
         }
         let (text, tag) = (text.to_owned(), tag.clone());
         self.places.insert((text.clone(), want), self.slots.len());
-        self.slots.push(Slot { want, text, expression, of_items: None, names: Names::default(), tag });
+        let way = self.vocabulary.way(&expression.columns);
+        let schema = self.vocabulary.narrowed(&expression.columns);
+        self.slots.push(Slot { want, text, expression, schema, way, of_items: None, names: None, tag });
         Ok(self.slots.len() - 1)
     }
 
@@ -328,24 +497,24 @@ impl Compiler {
         let vocabulary = &self.vocabulary;
         let all: BTreeSet<String> = self.slots.iter().flat_map(|slot| slot.expression.columns.clone()).collect();
         let items = Items::read(store, vocabulary, &all)?;
-        let fixed: Vec<bool> = self.slots.iter().map(|slot| vocabulary.is_of_item(&slot.expression.columns)).collect();
-        let moving = self.slots.iter().zip(&fixed).filter(|(_, fixed)| !**fixed);
-        let used: BTreeSet<String> = moving.flat_map(|(slot, _)| slot.expression.columns.clone()).collect();
-        let rows = Rows::new(vocabulary, &used, items.batch.num_columns() > 0);
-        for (slot, fixed) in self.slots.iter_mut().zip(fixed) {
-            let schema = if fixed { items.batch.schema() } else { rows.schema.clone() };
+        for slot in &mut self.slots {
+            let schema = if slot.way == Way::Items { items.batch.schema() } else { slot.schema.clone() };
             let compiled = self.sql.compile(&slot.text, &schema);
             slot.expression = compiled.map_err(|error| unreadable(&slot.tag, &slot.text, &error, &schema))?;
-            if fixed {
+            if slot.way == Way::Items {
                 if slot.want == Want::Code {
                     let texts = slot.expression.texts(&items.batch).map_err(|error| slot.error(error))?;
-                    slot.names.extend(texts.as_string::<i32>().iter().flatten());
-                    slot.names = std::mem::take(&mut slot.names).sorted();
+                    let mut names = Names::default();
+                    names.extend(texts.as_string::<i32>().iter().flatten());
+                    slot.names = Some(names.sorted());
                 }
-                slot.of_items = Some(slot.evaluate(&items.batch)?);
+                slot.of_items = Some(slot.evaluate(&items.batch, &mut Names::default())?);
             }
         }
-        Ok(Plan { clock, rows, items, slots: self.slots, filters, jobs })
+        let rows = Rows::new(&BTreeSet::new(), false, false);
+        let mut plan = Plan { clock, rows, items, slots: self.slots, filters, jobs };
+        plan.rows = plan.everything().rows;
+        Ok(plan)
     }
 }
 

@@ -8,7 +8,6 @@ use lookalike_store::{Project, Store, Table};
 use serde::{Deserialize, Serialize};
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::TimestampMicrosecondType;
 
 use crate::catalogue::Catalogue;
 use crate::clock::{self, Clock};
@@ -200,16 +199,7 @@ pub fn latest(project: &Project, store: &Store) -> Result<Date> {
 
 /// Microseconds of the first and of the last event.
 pub(crate) fn span(store: &Store) -> Result<(i64, i64)> {
-    let mut span: Option<(i64, i64)> = None;
-    for batch in store.scan(Table::Events, &["at"])? {
-        let batch = batch?;
-        let at = batch.column(0).as_primitive::<TimestampMicrosecondType>();
-        let own = (arrow::compute::min(at), arrow::compute::max(at));
-        if let (Some(least), Some(most)) = own {
-            span = Some(span.map_or((least, most), |(first, last)| (first.min(least), last.max(most))));
-        }
-    }
-    span.ok_or(Error::NoEvents)
+    store.span()?.ok_or(Error::NoEvents)
 }
 
 /// Leaves out what the store has no attribute for. A project's own tag of that kind is an error.

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimestampMicrosecondType};
 use jiff::Timestamp;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::statistics::Statistics;
 
 use crate::consent::Consent;
@@ -41,6 +41,18 @@ pub struct Store {
     withheld: Mutex<Option<Arc<HashSet<String>>>>,
     /// Source of edges → which ends are people.
     ends: BTreeMap<String, Vec<String>>,
+    /// The footer of the events with the time of the last change when it was read: it is long, and every row group
+    /// that is read needs it.
+    footers: Mutex<Vec<Footer>>,
+}
+
+/// A footer, read once.
+#[derive(Debug, Clone)]
+struct Footer {
+    changed: u64,
+    /// Whether text comes as a dictionary.
+    coded: bool,
+    about: ArrowReaderMetadata,
 }
 
 impl Store {
@@ -63,6 +75,7 @@ impl Store {
             consent: project.consent.clone(),
             purpose: (None, Timestamp::now()),
             withheld: Mutex::default(),
+            footers: Mutex::default(),
             ends: edges.map(|source| (source.name.clone(), source.people.clone())).collect(),
         };
         for table in Table::ALL {
@@ -87,6 +100,7 @@ impl Store {
             purpose: self.purpose.clone(),
             withheld: Mutex::new(withheld),
             ends: self.ends.clone(),
+            footers: Mutex::new(self.footers.lock().unwrap_or_else(PoisonError::into_inner).clone()),
         }
     }
 
@@ -207,11 +221,11 @@ impl Store {
     /// Columns are `Utf8`, `Float64`, `Timestamp(µs, UTC)` or `List<Utf8>`. Nothing is given of people who do not allow
     /// the purpose that the store is read for.
     pub fn scan(&self, table: Table, columns: &[&str]) -> Result<Rows> {
-        self.scan_allowed(table, columns, None)
+        self.scan_allowed(table, columns, None, false)
     }
 
     /// The one place that sees to it that nothing is given of people who do not allow the purpose.
-    fn scan_allowed(&self, table: Table, columns: &[&str], groups: Option<Range<usize>>) -> Result<Rows> {
+    fn scan_allowed(&self, table: Table, columns: &[&str], groups: Option<Range<usize>>, coded: bool) -> Result<Rows> {
         let withheld = self.withheld_here()?;
         let mut people = if withheld.is_empty() { Vec::new() } else { table.people() };
         let asked = columns.len();
@@ -220,7 +234,10 @@ impl Store {
         }
         let all: Vec<&str> = columns.iter().copied().chain(people.iter().map(String::as_str)).collect();
         let ends = self.ends.clone();
-        let batches = self.scan_file(&table.file_name(), &all, groups)?;
+        let batches = match groups {
+            Some(groups) if table == Table::Events => self.scan_footed(&all, groups, coded)?,
+            groups => self.scan_file(&table.file_name(), &all, groups)?,
+        };
         let path = self.path(&table.file_name());
         Ok(Box::new(batches.map(move |batch| {
             let batch = batch?;
@@ -275,7 +292,66 @@ impl Store {
 
     /// As [`Store::scan`], of these row groups alone.
     pub fn scan_groups(&self, table: Table, columns: &[&str], groups: Range<usize>) -> Result<Rows> {
-        self.scan_allowed(table, columns, Some(groups))
+        self.scan_allowed(table, columns, Some(groups), false)
+    }
+
+    /// As [`Store::scan_groups`] of the events, but text is `Dictionary(Int32, Utf8)`: the batches of a row group share
+    /// the texts of a column, and each row has the place of its own among them. Texts may stand there that no row has.
+    pub fn scan_coded(&self, columns: &[&str], groups: Range<usize>) -> Result<Rows> {
+        self.scan_allowed(Table::Events, columns, Some(groups), true)
+    }
+
+    /// Row groups of the events by the footer that was read once.
+    fn scan_footed(&self, columns: &[&str], groups: Range<usize>, coded: bool) -> Result<Rows> {
+        let name = Table::Events.file_name();
+        self.verify(&name)?;
+        let path = self.path(&name);
+        let changed = modified(&path.metadata().map_err(Error::read(&path))?);
+        let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = footers.iter().find(|footer| footer.changed == changed && footer.coded == coded);
+        let about = match known {
+            Some(footer) => footer.about.clone(),
+            None => {
+                let about = footer(&path, coded)?;
+                footers.push(Footer { changed, coded, about: about.clone() });
+                about
+            }
+        };
+        drop(footers);
+        let file = File::open(&path).map_err(Error::read(&path))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, about);
+        rows_of(path, builder, columns, Some(groups))
+    }
+
+    /// Microseconds since 1970 of the first and of the last event; `None` if there is none.
+    pub fn span(&self) -> Result<Option<(i64, i64)>> {
+        let mut span: Option<(i64, i64)> = None;
+        let mut take_in = |least: i64, most: i64| {
+            span = Some(span.map_or((least, most), |(first, last)| (first.min(least), last.max(most))));
+        };
+        let path = self.path(&Table::Events.file_name());
+        self.verify(&Table::Events.file_name())?;
+        let file = open_parquet(&path)?;
+        let at = file.schema().index_of("at").ok().filter(|_| self.withheld_here().is_ok_and(|none| none.is_empty()));
+        let groups = file.metadata().row_groups().iter().map(|group| {
+            match group.columns().get(at?).and_then(|column| column.statistics()) {
+                Some(Statistics::Int64(at)) => Some((*at.min_opt()?, *at.max_opt()?)),
+                _ => None,
+            }
+        });
+        if let Some(groups) = groups.collect::<Option<Vec<_>>>() {
+            groups.into_iter().for_each(|(least, most)| take_in(least, most));
+            return Ok(span);
+        }
+        // Somebody is withheld, and the file does not tell their events apart.
+        for batch in self.scan(Table::Events, &["at"])? {
+            let batch = batch?;
+            let at = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+            if let (Some(least), Some(most)) = (arrow::compute::min(at), arrow::compute::max(at)) {
+                take_in(least, most);
+            }
+        }
+        Ok(span)
     }
 
     /// The last user of each row group of the events.
@@ -383,8 +459,15 @@ impl Store {
 
 /// The rows of a Parquet file, `columns` in the order in which they are named here.
 pub(crate) fn columns(path: &Path, columns: &[&str], groups: Option<Range<usize>>) -> Result<Rows> {
-    let path = path.to_owned();
-    let mut builder = open_parquet(&path)?;
+    rows_of(path.to_owned(), open_parquet(path)?, columns, groups)
+}
+
+fn rows_of(
+    path: PathBuf,
+    mut builder: ParquetRecordBatchReaderBuilder<File>,
+    columns: &[&str],
+    groups: Option<Range<usize>>,
+) -> Result<Rows> {
     let mut batch_rows = 1 << 16;
     if let Some(groups) = groups {
         let count = builder.metadata().num_row_groups();
@@ -422,17 +505,17 @@ fn allowed(
 ) -> Vec<bool> {
     let column = |name: &str| {
         let at = people.iter().position(|column| column == name)?;
-        batch.column(first + at).as_string_opt::<i32>()
+        Some(batch.column(first + at))
     };
-    let sources = column("source");
+    let sources = column("source").and_then(|sources| sources.as_string_opt::<i32>());
     let mut keep = vec![true; batch.num_rows()];
     for name in people.iter().filter(|name| *name != "source") {
         let Some(ids) = column(name) else { continue };
-        for (row, keep) in keep.iter_mut().enumerate() {
+        let named = named(ids, withheld);
+        for (row, keep) in keep.iter_mut().enumerate().filter(|(row, _)| named[*row]) {
             // An end of an edge whose source is gone from the project file is taken for a person.
             let source = sources.and_then(|sources| ends.get(sources.value(row)));
-            let person = source.is_none_or(|ends| ends.contains(name));
-            if person && ids.is_valid(row) && withheld.contains(ids.value(row)) {
+            if source.is_none_or(|ends| ends.contains(name)) {
                 *keep = false;
             }
         }
@@ -440,9 +523,44 @@ fn allowed(
     keep
 }
 
+/// Where a column of ids, text or a dictionary of it, names one of `people`.
+fn named(ids: &ArrayRef, people: &HashSet<String>) -> Vec<bool> {
+    let among = |texts: &StringArray| -> Vec<bool> {
+        texts.iter().map(|id| id.is_some_and(|id| people.contains(id))).collect()
+    };
+    if let Some(texts) = ids.as_string_opt::<i32>() {
+        return among(texts);
+    }
+    match ids.as_dictionary_opt::<Int32Type>().and_then(|coded| Some((coded, coded.values().as_string_opt::<i32>()?))) {
+        Some((coded, texts)) => {
+            let among = among(texts);
+            coded.keys().iter().map(|key| key.is_some_and(|key| among[key as usize])).collect()
+        }
+        // What cannot be read is taken for somebody who is withheld.
+        None => vec![true; ids.len()],
+    }
+}
+
 fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(Error::read(path))?;
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
+}
+
+/// The footer of a Parquet file; `coded` asks for text as a dictionary.
+fn footer(path: &Path, coded: bool) -> Result<ArrowReaderMetadata> {
+    let file = File::open(path).map_err(Error::read(path))?;
+    let plain = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(Error::parquet(path))?;
+    if !coded {
+        return Ok(plain);
+    }
+    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let fields = plain.schema().fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 => Arc::new(Field::clone(field).with_data_type(dictionary.clone())),
+        _ => field.clone(),
+    });
+    let schema = Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), plain.schema().metadata().clone()));
+    let options = ArrowReaderOptions::new().with_schema(schema);
+    ArrowReaderMetadata::try_new(plain.metadata().clone(), options).map_err(Error::parquet(path))
 }
 
 /// Whether the canonical columns come first and only text follows them.

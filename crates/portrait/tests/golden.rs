@@ -1,0 +1,565 @@
+//! Tags over the bundled purchases say what the golden figures say; `golden/tags.json` has each with its definition.
+//!
+//! The definitions count raw lines, so that the project here sets no line aside. What a definition needs of a line and
+//! the table of events has no column for goes into columns that are free: the week into `campaign`, the two coupon
+//! columns into `text` and `quantity`.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use arrow::array::AsArray;
+use jiff::civil::date;
+use lookalike_measure::{quantile, spearman};
+use lookalike_portrait::{Catalogue, Profile};
+use lookalike_store::{Project, Store, Table};
+use serde_json::Value;
+
+const TOML: &str = r#"[project]
+name = "golden"
+timezone = "America/New_York"
+
+[sources.lines]
+path = "DATA/transactions.parquet"
+table = "events"
+kind = "purchase"
+at = { column = "transaction_timestamp", stored_as = "UTC" }
+KEY
+[sources.lines.map]
+user = "household_id"
+item = "product_id"
+value = "sales_value"
+discount = "retail_disc"
+quantity = "coupon_match_disc"
+text = "coupon_disc"
+campaign = "week"
+session = "basket_id"
+channel = "store_id"
+
+[sources.redemptions]
+path = "DATA/coupon_redemptions.parquet"
+table = "events"
+kind = "redeem"
+at = { column = "redemption_date", stored_as = "America/New_York" }
+map = { user = "household_id", campaign = "campaign_id", text = "coupon_upc" }
+
+[sources.products]
+path = "DATA/products.parquet"
+table = "items"
+map = { item = "product_id", brand = "brand", department = "department", goods = "product_category" }
+
+[sources.households]
+path = "DATA/demographics.parquet"
+table = "users"
+[sources.households.map]
+user = "household_id"
+age = "age"
+income = "income"
+home_ownership = "home_ownership"
+marital_status = "marital_status"
+household_size = "household_size"
+household_comp = "household_comp"
+kids_count = "kids_count"
+
+[sources.targets]
+path = "DATA/campaigns.parquet"
+table = "edges"
+kind = "targeted"
+people = ["to"]
+map = { from = "campaign_id", to = "household_id" }
+
+[sources.coupons]
+path = "DATA/coupons.parquet"
+table = "edges"
+kind = "coupon-for"
+people = []
+map = { from = "coupon_upc", to = "product_id" }
+
+[interactions]
+kinds = { purchase = 1.0 }
+split = { kind = "time", test_from = "2017-11-27", validation_days = 28 }
+"#;
+
+/// Tags over all lines.
+const WHOLE: &str = r#"
+[lines]
+kind = "metric"
+of = "count"
+events = "purchase"
+[trips]
+kind = "metric"
+of = "distinct(session)"
+events = "purchase"
+[products]
+kind = "metric"
+of = "distinct(item)"
+events = "purchase"
+[days]
+kind = "metric"
+of = "distinct(day)"
+events = "purchase"
+[spend]
+kind = "metric"
+of = "sum(value)"
+events = "purchase"
+[recency]
+kind = "metric"
+of = "recency"
+events = "purchase"
+[age]
+kind = "metric"
+of = "age"
+events = "purchase"
+[redeemed]
+kind = "metric"
+of = "count"
+events = "redeem"
+[private]
+kind = "metric"
+of = "ratio(case when brand = 'Private' then value else 0 end, value)"
+events = "purchase"
+where = "brand is not null"
+[discount]
+kind = "metric"
+of = "ratio(discount + try_cast(text as double) + quantity, value + discount + quantity)"
+events = "purchase"
+where = "brand is not null"
+"#;
+
+/// Tags over a half of the year; `FROM` and `TO` are its first and its last week, `N` is its number.
+const HALF: &str = r#"
+[spend_N]
+kind = "metric"
+of = "sum(value)"
+events = "purchase"
+where = "brand is not null and cast(campaign as int) between FROM and TO"
+[trips_N]
+kind = "metric"
+of = "distinct(session)"
+events = "purchase"
+where = "brand is not null and cast(campaign as int) between FROM and TO"
+[basket_N]
+kind = "sql"
+expression = "spend / trips"
+from = { spend = "golden/spend_N", trips = "golden/trips_N" }
+[private_N]
+kind = "metric"
+of = "ratio(case when brand = 'Private' then value else 0 end, value)"
+events = "purchase"
+where = "brand is not null and cast(campaign as int) between FROM and TO"
+[discount_N]
+kind = "metric"
+of = "ratio(discount + try_cast(text as double) + quantity, value + discount + quantity)"
+events = "purchase"
+where = "brand is not null and cast(campaign as int) between FROM and TO"
+[coupons_N]
+kind = "metric"
+of = "share(try_cast(text as double) > 0)"
+events = "purchase"
+where = "brand is not null and cast(campaign as int) between FROM and TO"
+[weekend_N]
+kind = "metric"
+of = "share(weekday >= 6)"
+events = "purchase"
+where = "brand is not null and cast(campaign as int) between FROM and TO"
+[goods_spend_N]
+kind = "metric"
+of = "sum(value)"
+events = "purchase"
+where = "goods is not null and department not in ('FUEL', 'MISCELLANEOUS') and cast(campaign as int) between FROM and TO"
+[goods_N]
+kind = "preference"
+by = "goods"
+events = "purchase"
+weight = "value"
+where = "goods is not null and department not in ('FUEL', 'MISCELLANEOUS') and cast(campaign as int) between FROM and TO"
+rank = "share"
+prior = 0
+top = 100000
+[own_N]
+kind = "preference"
+by = "goods"
+events = "purchase"
+weight = "value"
+where = "goods is not null and department not in ('FUEL', 'MISCELLANEOUS') and cast(campaign as int) between FROM and TO"
+rank = "share"
+prior = 0
+top = 3
+[special_N]
+kind = "preference"
+by = "goods"
+events = "purchase"
+weight = "value"
+where = "goods is not null and department not in ('FUEL', 'MISCELLANEOUS') and cast(campaign as int) between FROM and TO"
+rank = "affinity"
+prior = 0
+top = 3
+min_share = 0.01
+"#;
+
+/// What households said of themselves.
+const DECLARED: &str = r#"
+[age_said]
+kind = "declared"
+column = "age"
+[income]
+kind = "declared"
+[home_ownership]
+kind = "declared"
+[marital_status]
+kind = "declared"
+[household_size]
+kind = "declared"
+[household_comp]
+kind = "declared"
+[kids_count]
+kind = "declared"
+[contradiction]
+kind = "rules"
+contradiction = true
+from = { status = "golden/marital_status", composition = "golden/household_comp" }
+[contradiction.values]
+"married, one adult" = { when = "status = 'Married' and composition like '1 Adult%'", treatment = "ask again" }
+[children]
+kind = "rules"
+contradiction = true
+from = { kids = "golden/kids_count", composition = "golden/household_comp" }
+[children.values]
+both = { when = "(kids = '0') <> (composition like '%No Kids%')", treatment = "ask again" }
+"#;
+
+/// When baskets were bought: early ones, and later ones to try the tag on.
+const TIMES: &str = r#"
+[NAME]
+kind = "preference"
+by = "BY"
+events = "purchase"
+where = "cast(campaign as int) <= 39"
+rank = "share"
+prior = 0
+top = 1
+[NAME_all]
+kind = "preference"
+by = "BY"
+events = "purchase"
+where = "cast(campaign as int) <= 39"
+rank = "share"
+prior = 0
+top = 10
+[NAME_later]
+kind = "preference"
+by = "BY"
+events = "purchase"
+where = "cast(campaign as int) > 39"
+rank = "share"
+prior = 0
+top = 10
+"#;
+
+/// A profile at the end of the year, with its store.
+struct Journey {
+    _folder: tempfile::TempDir,
+    store: Store,
+    profile: Profile,
+}
+
+impl Journey {
+    fn new(key: &str, tags: &str) -> Journey {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let data = root.join("../../datasets/complete-journey").canonicalize().unwrap();
+        let write = |name: PathBuf, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("lookalike.toml".into(), &TOML.replace("DATA", data.to_str().unwrap()).replace("KEY", key));
+        // What ships with the program is switched off.
+        for group in std::fs::read_dir(root.join("catalogue")).unwrap() {
+            for file in std::fs::read_dir(group.unwrap().path()).unwrap() {
+                let path = file.unwrap().path();
+                let text = std::fs::read_to_string(&path).unwrap();
+                let sections = text.lines().filter(|line| line.starts_with('[') && !line.contains('.'));
+                let off: String = sections.map(|section| format!("{section}\nkind = \"off\"\n")).collect();
+                write(Path::new("tags").join(path.strip_prefix(root.join("catalogue")).unwrap()), &off);
+            }
+        }
+        write("tags/golden.toml".into(), tags);
+        let project = Project::open(folder.path()).unwrap();
+        lookalike_store::ingest(&project, &mut |_| {}).unwrap();
+        let store = Store::open(&project).unwrap();
+        let catalogue = Catalogue::open(&project).unwrap();
+        let profile = Profile::build(&project, &store, &catalogue, date(2018, 1, 1), None).unwrap();
+        Journey { _folder: folder, store, profile }
+    }
+
+    fn column(&self, tag: &str) -> &lookalike_portrait::Values {
+        &self.profile.columns[self.profile.tag(&format!("golden/{tag}")).unwrap()].values
+    }
+
+    /// The numbers of a tag, a row a household.
+    fn numbers(&self, tag: &str) -> Vec<Option<f64>> {
+        (0..self.profile.users.len()).map(|row| self.column(tag).number(row)).collect()
+    }
+
+    fn sum(&self, tag: &str) -> f64 {
+        self.numbers(tag).into_iter().flatten().sum()
+    }
+}
+
+fn journey() -> &'static Journey {
+    static LINES: OnceLock<Journey> = OnceLock::new();
+    let half = |n: &str, from: &str, to: &str| HALF.replace("_N", n).replace("FROM", from).replace("TO", to);
+    let tags = [WHOLE, &half("_1", "1", "26"), &half("_2", "27", "52"), DECLARED].concat();
+    LINES.get_or_init(|| Journey::new("", &tags))
+}
+
+fn golden(id: &str) -> (Value, f64) {
+    let all: Value = serde_json::from_str(include_str!("golden/tags.json")).unwrap();
+    (all[id]["expected"].clone(), all[id]["tolerance"]["absolute"].as_f64().unwrap())
+}
+
+#[track_caller]
+fn within(found: f64, expected: &Value, tolerance: f64) {
+    let expected = expected.as_f64().unwrap();
+    assert!((found - expected).abs() <= tolerance, "{found} is not {expected}");
+}
+
+/// Quantiles of the households with a value.
+fn quantiles(tag: &str, shares: &[f64]) -> Vec<f64> {
+    let values: Vec<f64> = journey().numbers(tag).into_iter().flatten().collect();
+    assert_eq!(values.len(), 2469);
+    quantile(&values, shares).unwrap().unwrap()
+}
+
+#[test]
+fn sizes() {
+    let (expected, tolerance) = golden("cj.sizes");
+    let journey = journey();
+    for (tag, name) in
+        [("lines", "lines"), ("trips", "baskets"), ("products", "household_product_pairs"), ("redeemed", "redemptions")]
+    {
+        within(journey.sum(tag), &expected[name], tolerance);
+    }
+    // The figure has seven digits.
+    within(journey.sum("spend").round(), &expected["sales_value"], 20.0);
+    let (mut items, mut stores) = (BTreeSet::new(), BTreeSet::new());
+    for batch in journey.store.scan(Table::Events, &["item", "channel"]).unwrap() {
+        let batch = batch.unwrap();
+        let texts = |column: usize| batch.column(column).as_string::<i32>().iter().flatten().map(str::to_owned);
+        items.extend(texts(0));
+        stores.extend(texts(1));
+    }
+    let (mut campaigns, mut kinds) = (BTreeSet::new(), BTreeMap::new());
+    for batch in journey.store.scan(Table::Edges, &["kind", "from"]).unwrap() {
+        let batch = batch.unwrap();
+        for (kind, from) in batch.column(0).as_string::<i32>().iter().zip(batch.column(1).as_string::<i32>()) {
+            *kinds.entry(kind.unwrap().to_owned()).or_insert(0) += 1;
+            if kind == Some("targeted") {
+                campaigns.insert(from.unwrap().to_owned());
+            }
+        }
+    }
+    for (found, name) in [
+        (journey.profile.users.len() as u64, "households"),
+        (items.len() as u64, "products_bought"),
+        (stores.len() as u64, "stores"),
+        (journey.store.rows(Table::Items), "products"),
+        (journey.store.rows(Table::Users), "demographics"),
+        (kinds["targeted"], "campaign_targets"),
+        (kinds["coupon-for"], "coupon_rows"),
+        (campaigns.len() as u64, "campaigns"),
+    ] {
+        assert_eq!(Some(found), expected[name].as_u64(), "{name}");
+    }
+}
+
+#[test]
+fn quantiles_of_recency_trips_and_spend() {
+    let (expected, tolerance) = golden("cj.rfm_quantiles");
+    for (tag, name) in [("recency", "days_since"), ("trips", "trips"), ("spend", "spend")] {
+        for (found, expected) in
+            quantiles(tag, &[0.2, 0.4, 0.5, 0.6, 0.8]).iter().zip(expected[name].as_array().unwrap())
+        {
+            within(*found, expected, tolerance);
+        }
+    }
+    within(journey().sum("trips") / 2469.0, &expected["trips_mean"], tolerance);
+    within(journey().sum("spend") / 2469.0, &expected["spend_mean"], tolerance);
+}
+
+#[test]
+fn fifths_of_spend() {
+    let (expected, tolerance) = golden("cj.spend_quintiles");
+    let mut spend: Vec<f64> = journey().numbers("spend").into_iter().flatten().collect();
+    spend.sort_by(f64::total_cmp);
+    let total: f64 = spend.iter().sum();
+    let mut from = 0;
+    for (size, share) in
+        expected["sizes"].as_array().unwrap().iter().zip(expected["share_low_to_high"].as_array().unwrap())
+    {
+        let size = size.as_u64().unwrap() as usize;
+        within(spend[from..from + size].iter().sum::<f64>() / total, share, tolerance);
+        from += size;
+    }
+    assert_eq!(from, spend.len());
+}
+
+/// A tag says a number a household: how many gaps there are and how long they are together, not each gap.
+#[test]
+fn days_between_shopping_days() {
+    let (expected, tolerance) = golden("cj.trip_gaps");
+    let journey = journey();
+    let gaps = journey.sum("days") - 2469.0;
+    assert_eq!(Some(gaps as u64), expected["gaps"].as_u64());
+    within((journey.sum("age") - journey.sum("recency")) / gaps, &expected["mean"], tolerance);
+}
+
+#[test]
+fn shares_of_the_own_brand_and_of_discounts() {
+    let (expected, tolerance) = golden("cj.private_label_and_discount");
+    for (tag, name) in [("private", "private_label_share"), ("discount", "discount_share")] {
+        for (found, expected) in
+            quantiles(tag, &[0.1, 0.25, 0.5, 0.75, 0.9]).iter().zip(expected[name].as_array().unwrap())
+        {
+            within(*found, expected, tolerance);
+        }
+    }
+}
+
+#[test]
+fn halves_of_the_year_agree_as_far_as_they_do() {
+    let (expected, tolerance) = golden("cj.split_half_reliability");
+    let journey = journey();
+    let [first, second] = ["spend_1", "spend_2"].map(|tag| journey.numbers(tag));
+    let both: Vec<usize> = (0..first.len())
+        .filter(|row| first[*row].is_some_and(|spend| spend > 0.0) && second[*row].is_some_and(|spend| spend > 0.0))
+        .collect();
+    assert_eq!(Some(both.len() as u64), expected["households"].as_u64());
+    for (tag, name) in [
+        ("private", "private_label_share"),
+        ("discount", "discount_share"),
+        ("coupons", "coupon_line_share"),
+        ("trips", "trips"),
+        ("spend", "spend"),
+        ("basket", "basket_value"),
+        ("weekend", "weekend_line_share"),
+    ] {
+        let [first, second] = ["_1", "_2"].map(|half| {
+            let all = journey.numbers(&format!("{tag}{half}"));
+            both.iter().map(|row| all[*row].unwrap()).collect::<Vec<f64>>()
+        });
+        within(spearman(&first, &second).unwrap().unwrap(), &expected[name], tolerance);
+    }
+}
+
+#[test]
+fn preferred_categories_are_kept() {
+    let (expected, tolerance) = golden("cj.category_preference");
+    let journey = journey();
+    let [first, second] = ["goods_spend_1", "goods_spend_2"].map(|tag| journey.numbers(tag));
+    // The population's share of each category in the first half, of all households.
+    let mut population: HashMap<&str, f64> = HashMap::new();
+    for (row, spend) in first.iter().enumerate().filter_map(|(row, spend)| Some((row, (*spend)?))) {
+        for (name, share) in journey.column("goods_1").list(row) {
+            *population.entry(name).or_default() += share * spend;
+        }
+    }
+    let total: f64 = population.values().sum();
+    let mut largest: Vec<(&str, f64)> = population.iter().map(|(name, spend)| (*name, *spend)).collect();
+    largest.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let top: Vec<&str> = largest[..3].iter().map(|(name, _)| *name).collect();
+    assert_eq!(serde_json::json!(top), expected["global_top3"]);
+    let enough = |spend: Option<f64>| spend.is_some_and(|spend| spend > 50.0);
+    let (mut households, mut own, mut global, mut affinities) = (0, 0.0, 0.0, Vec::new());
+    for row in (0..first.len()).filter(|row| enough(first[*row]) && enough(second[*row])) {
+        households += 1;
+        let later: HashMap<&str, f64> = journey.column("goods_2").list(row).collect();
+        let share = |name: &str| later.get(name).copied().unwrap_or(0.0);
+        own += journey.column("own_1").list(row).map(|(name, _)| share(name)).sum::<f64>();
+        global += top.iter().map(|name| share(name)).sum::<f64>();
+        let special = journey.column("special_1").list(row);
+        affinities.extend(special.map(|(name, _)| (share(name) / (population[name] / total)).min(200.0)));
+    }
+    assert_eq!(Some(households), expected["households"].as_u64());
+    within(own / households as f64, &expected["second_half_share_of_own_top3"], tolerance);
+    within(global / households as f64, &expected["second_half_share_of_global_top3"], tolerance);
+    let mean = affinities.iter().sum::<f64>() / affinities.len() as f64;
+    within(mean, &expected["mean_second_half_affinity_of_top3_by_affinity"], tolerance);
+}
+
+/// A basket is one event here: lines of a basket have one time, so that the first of them says it.
+#[test]
+fn the_usual_time_of_a_household_comes_again() {
+    let (expected, tolerance) = golden("cj.send_time");
+    let times = [
+        TIMES.replace("NAME", "three_hour_part").replace("BY", "cast(hour / 3 as varchar)"),
+        TIMES.replace("NAME", "weekday").replace("BY", "cast(weekday - 1 as varchar)"),
+    ];
+    let early =
+        "[early]\nkind = \"metric\"\nof = \"count\"\nevents = \"purchase\"\nwhere = \"cast(campaign as int) <= 39\"\n";
+    let later =
+        "[later]\nkind = \"metric\"\nof = \"count\"\nevents = \"purchase\"\nwhere = \"cast(campaign as int) > 39\"\n";
+    let journey = Journey::new("key = [\"basket_id\"]", &[&times.concat(), early, later].concat());
+    let [early, later] = ["early", "later"].map(|tag| journey.numbers(tag));
+    for name in ["three_hour_part", "weekday"] {
+        let expected = &expected[name];
+        // The population's most frequent value, from what each household has of each.
+        let mut all: BTreeMap<&str, f64> = BTreeMap::new();
+        let usual = format!("{name}_all");
+        for (row, count) in early.iter().enumerate().filter_map(|(row, count)| Some((row, (*count)?))) {
+            for (value, share) in journey.column(&usual).list(row) {
+                *all.entry(value).or_default() += share * count;
+            }
+        }
+        let mode = all.iter().max_by(|a, b| a.1.total_cmp(b.1)).map(|(value, _)| *value).unwrap();
+        assert_eq!(mode.parse().ok(), expected["global_mode"].as_u64());
+        let (mut baskets, mut own, mut global) = (0.0, 0.0, 0.0);
+        for row in (0..early.len()).filter(|row| early[*row].is_some()) {
+            let Some(count) = later[row] else { continue };
+            let found: HashMap<&str, f64> = journey.column(&format!("{name}_later")).list(row).collect();
+            let hits = |value: &str| found.get(value).map_or(0.0, |share| share * count);
+            baskets += count;
+            own += hits(journey.column(name).text(row).unwrap());
+            global += hits(mode);
+        }
+        within(baskets, &expected["baskets"], 0.0);
+        within(own / baskets, &expected["hit_personal"], tolerance);
+        within(global / baskets, &expected["hit_global"], tolerance);
+    }
+}
+
+#[test]
+fn cells_of_what_households_said() {
+    let expected = golden("cj.privacy_cells").0;
+    let journey = journey();
+    let seven =
+        ["age_said", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count"];
+    for (name, tags) in
+        [("all_seven_columns", &seven[..]), ("age_income_size", &["age_said", "income", "household_size"])]
+    {
+        let mut cells: HashMap<Vec<Option<&str>>, u64> = HashMap::new();
+        // Everybody who said anything said their age.
+        for row in (0..journey.profile.users.len()).filter(|row| journey.column("age_said").has(*row)) {
+            *cells.entry(tags.iter().map(|tag| journey.column(tag).text(row)).collect()).or_default() += 1;
+        }
+        let found = serde_json::json!({
+            "cells": cells.len(),
+            "unique": cells.values().filter(|count| **count == 1).count(),
+            "households_in_cells_below_5": cells.values().filter(|count| **count < 5).sum::<u64>(),
+        });
+        assert_eq!(found, expected[name]);
+    }
+}
+
+#[test]
+fn contradictions() {
+    let expected = golden("cj.contradictions").0;
+    let count = |tag: &str| {
+        let column = journey().column(tag);
+        Some((0..column.len()).filter(|row| column.has(*row)).count() as u64)
+    };
+    assert_eq!(count("contradiction"), expected["married_with_one_adult"].as_u64());
+    assert_eq!(count("children"), expected["kids_against_composition"].as_u64());
+}

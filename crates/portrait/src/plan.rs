@@ -37,7 +37,7 @@ struct Slot {
     schema: SchemaRef,
     /// How often it is evaluated.
     way: Way,
-    /// Its values for the items, where it is the same for every event of an item.
+    /// Its values for the items and for no item, where it is the same for every event of an item.
     of_items: Option<Values>,
     /// The names that codes are places of; `None` as long as they are not known, and found on the way.
     names: Option<Names>,
@@ -66,16 +66,11 @@ impl Values {
         }
     }
 
-    /// The values for items in these rows of the table of items; `NONE` is an item that is not there.
+    /// The values for items in these rows of the table of items; `NONE` is an item that is not there, of which the
+    /// last row says what it comes to.
     fn of_known(&self, rows: &[u32]) -> Values {
-        let row = |row: &u32| Some(*row as usize).filter(|_| *row != NONE);
-        let rows = rows.iter().map(row);
-        match self {
-            Values::Mask(table) => Values::Mask(rows.map(|row| row.is_some_and(|row| table[row])).collect()),
-            Values::Number(table) => Values::Number(rows.map(|row| row.map_or(f64::NAN, |row| table[row])).collect()),
-            Values::Code(table) => Values::Code(rows.map(|row| row.map_or(NONE, |row| table[row])).collect()),
-            Values::Mark(table) => Values::Mark(rows.map(|row| row.map_or(0, |row| table[row])).collect()),
-        }
+        let none = self.len().saturating_sub(1);
+        self.at(rows.iter().map(|row| if *row == NONE { none } else { *row as usize }))
     }
 
     fn len(&self) -> usize {

@@ -68,7 +68,7 @@ impl Vocabulary {
 
 /// The items with the columns that are in use.
 pub(crate) struct Items {
-    /// One row an item.
+    /// One row an item, and one without anything at the end for what is no item.
     pub batch: RecordBatch,
     places: HashMap<String, u32>,
 }
@@ -99,6 +99,8 @@ impl Items {
             let columns = schema.fields().iter().map(|field| item_column(&batch, field)).collect();
             batches.push(RecordBatch::try_new(schema.clone(), columns).map_err(Error::compute("the table of items"))?);
         }
+        let nothing = schema.fields().iter().map(|field| new_null_array(field.data_type(), 1)).collect();
+        batches.push(RecordBatch::try_new(schema.clone(), nothing).map_err(Error::compute("the table of items"))?);
         let batch = concat_batches(&schema, &batches).map_err(Error::compute("the table of items"))?;
         Ok(Items { batch, places })
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use jiff::civil::date;
 use lookalike_measure::{quantile, spearman};
 use lookalike_portrait::{Catalogue, Profile};
@@ -125,6 +125,50 @@ kind = "metric"
 of = "ratio(discount + try_cast(text as double) + quantity, value + discount + quantity)"
 events = "purchase"
 where = "brand is not null"
+[unknown_product]
+kind = "metric"
+of = "count"
+events = "purchase"
+where = "brand is null"
+[free]
+kind = "metric"
+of = "count"
+events = "purchase"
+where = "value = 0"
+[negative]
+kind = "metric"
+of = "count"
+events = "purchase"
+where = "value < 0"
+[reduced]
+kind = "metric"
+of = "count"
+events = "purchase"
+where = "discount > 0"
+[with_coupon]
+kind = "metric"
+of = "count"
+events = "purchase"
+where = "try_cast(text as double) > 0"
+[matched]
+kind = "metric"
+of = "count"
+events = "purchase"
+where = "quantity > 0"
+[joined]
+kind = "metric"
+of = "sum(value)"
+events = "purchase"
+where = "brand is not null"
+[departments]
+kind = "preference"
+by = "department"
+events = "purchase"
+weight = "value"
+where = "brand is not null"
+rank = "share"
+prior = 0
+top = 100
 "#;
 
 /// Tags over a half of the year; `FROM` and `TO` are its first and its last week, `N` is its number.
@@ -257,6 +301,28 @@ prior = 0
 top = 10
 "#;
 
+/// At what hours and on which days of the week baskets were bought.
+const CLOCK: &str = r#"
+[baskets]
+kind = "metric"
+of = "count"
+events = "purchase"
+[hours]
+kind = "preference"
+by = "cast(hour as varchar)"
+events = "purchase"
+rank = "share"
+prior = 0
+top = 100
+[weekdays]
+kind = "preference"
+by = "cast(weekday - 1 as varchar)"
+events = "purchase"
+rank = "share"
+prior = 0
+top = 100
+"#;
+
 /// A profile at the end of the year, with its store.
 struct Journey {
     _folder: tempfile::TempDir,
@@ -326,6 +392,12 @@ fn within(found: f64, expected: &Value, tolerance: f64) {
     assert!((found - expected).abs() <= tolerance, "{found} is not {expected}");
 }
 
+/// The same of a figure of which seven digits were written down.
+#[track_caller]
+fn within_digits(found: f64, expected: &Value) {
+    within(found, expected, 0.51 * 10_f64.powf(expected.as_f64().unwrap().log10().floor() - 6.0));
+}
+
 /// Quantiles of the households with a value.
 fn quantiles(tag: &str, shares: &[f64]) -> Vec<f64> {
     let values: Vec<f64> = journey().numbers(tag).into_iter().flatten().collect();
@@ -342,8 +414,7 @@ fn sizes() {
     {
         within(journey.sum(tag), &expected[name], tolerance);
     }
-    // The figure has seven digits.
-    within(journey.sum("spend").round(), &expected["sales_value"], 20.0);
+    within_digits(journey.sum("spend"), &expected["sales_value"]);
     let (mut items, mut stores) = (BTreeSet::new(), BTreeSet::new());
     for batch in journey.store.scan(Table::Events, &["item", "channel"]).unwrap() {
         let batch = batch.unwrap();
@@ -372,6 +443,68 @@ fn sizes() {
         (campaigns.len() as u64, "campaigns"),
     ] {
         assert_eq!(Some(found), expected[name].as_u64(), "{name}");
+    }
+}
+
+#[test]
+fn quality_of_the_raw_lines() {
+    let expected = golden("cj.quality").0;
+    let journey = journey();
+    for (tag, name) in [
+        ("unknown_product", "lines_without_product_record"),
+        ("free", "sales_value_zero"),
+        ("negative", "sales_value_negative"),
+        ("reduced", "lines_with_retail_discount"),
+        ("with_coupon", "lines_with_coupon"),
+        ("matched", "lines_with_coupon_match"),
+    ] {
+        within(journey.sum(tag), &expected[name], 0.0);
+    }
+    let silent = |tag: &str, among: &str| {
+        let (column, among) = (journey.column(tag), journey.column(among));
+        Some((0..column.len()).filter(|row| among.has(*row) && !column.has(*row)).count() as u64)
+    };
+    assert_eq!(silent("age_said", "lines"), expected["households_without_demographics"].as_u64());
+    for name in ["home_ownership", "marital_status"] {
+        assert_eq!(silent(name, "age_said"), expected[format!("demographics_without_{name}")].as_u64(), "{name}");
+    }
+    let goods = journey.store.scan(Table::Items, &["goods"]).unwrap();
+    let without: usize = goods.map(|batch| batch.unwrap().column(0).null_count()).sum();
+    assert_eq!(Some(without as u64), expected["products_without_category"].as_u64());
+}
+
+#[test]
+fn spend_by_department() {
+    let expected = golden("cj.departments").0;
+    let journey = journey();
+    let mut departments: HashMap<&str, f64> = HashMap::new();
+    for (row, spend) in journey.numbers("joined").into_iter().enumerate() {
+        for (name, share) in journey.column("departments").list(row) {
+            *departments.entry(name).or_default() += share * spend.unwrap();
+        }
+    }
+    let mut largest: Vec<(&str, f64)> = departments.into_iter().collect();
+    largest.sort_by(|a, b| b.1.total_cmp(&a.1));
+    for (name, spend) in &largest[..5] {
+        within_digits(*spend, &expected["top5"][name]);
+    }
+    within_digits(journey.sum("joined"), &expected["joined_sales"]);
+}
+
+#[test]
+fn baskets_by_the_clock_of_the_shops() {
+    let expected = golden("cj.clock").0;
+    let journey = baskets();
+    let count = journey.numbers("baskets");
+    for (tag, name) in [("hours", "baskets_by_local_hour"), ("weekdays", "baskets_by_local_weekday_monday_first")] {
+        let expected = expected[name].as_array().unwrap();
+        let mut found = vec![0.0; expected.len()];
+        for (row, count) in count.iter().enumerate().filter_map(|(row, count)| Some((row, (*count)?))) {
+            for (value, share) in journey.column(tag).list(row) {
+                found[value.parse::<usize>().unwrap()] += share * count;
+            }
+        }
+        found.iter().zip(expected).for_each(|(found, expected)| within(found.round(), expected, 0.0));
     }
 }
 
@@ -490,9 +623,8 @@ fn preferred_categories_are_kept() {
 }
 
 /// A basket is one event here: lines of a basket have one time, so that the first of them says it.
-#[test]
-fn the_usual_time_of_a_household_comes_again() {
-    let (expected, tolerance) = golden("cj.send_time");
+fn baskets() -> &'static Journey {
+    static BASKETS: OnceLock<Journey> = OnceLock::new();
     let times = [
         TIMES.replace("NAME", "three_hour_part").replace("BY", "cast(hour / 3 as varchar)"),
         TIMES.replace("NAME", "weekday").replace("BY", "cast(weekday - 1 as varchar)"),
@@ -501,7 +633,14 @@ fn the_usual_time_of_a_household_comes_again() {
         "[early]\nkind = \"metric\"\nof = \"count\"\nevents = \"purchase\"\nwhere = \"cast(campaign as int) <= 39\"\n";
     let later =
         "[later]\nkind = \"metric\"\nof = \"count\"\nevents = \"purchase\"\nwhere = \"cast(campaign as int) > 39\"\n";
-    let journey = Journey::new("key = [\"basket_id\"]", &[&times.concat(), early, later].concat());
+    let tags = [&times.concat(), early, later, CLOCK].concat();
+    BASKETS.get_or_init(|| Journey::new("key = [\"basket_id\"]", &tags))
+}
+
+#[test]
+fn the_usual_time_of_a_household_comes_again() {
+    let (expected, tolerance) = golden("cj.send_time");
+    let journey = baskets();
     let [early, later] = ["early", "later"].map(|tag| journey.numbers(tag));
     for name in ["three_hour_part", "weekday"] {
         let expected = &expected[name];

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::array::AsArray;
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use lookalike_store::{Project, Store, Table};
 use proptest::prelude::*;
 
@@ -62,6 +65,31 @@ fn withheld(folder: &Folder, purpose: &str, day: &str) -> Vec<String> {
     let mut people: Vec<String> = folder.store().withheld(purpose, at(folder, day)).unwrap().into_iter().collect();
     people.sort();
     people
+}
+
+#[test]
+fn coded_text_is_withheld_as_text_is() {
+    let folder = folder(TOML, "bob,2020-02-01,revoke,all,\n");
+    let day = at(&folder, "2020-06-01");
+    let store = folder.store().for_purpose("training", day);
+    let (mut coded, mut plain) = (Vec::new(), Vec::new());
+    // Whatever column is asked for: the one that names people is read beside it.
+    for batch in store.scan_coded(&["kind", "user"], 0..1).unwrap() {
+        let batch = cast(batch.unwrap().column(1), &DataType::Utf8).unwrap();
+        coded.extend(batch.as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    for batch in store.scan(Table::Events, &["user"]).unwrap() {
+        plain.extend(batch.unwrap().column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    assert_eq!(coded, plain);
+    assert!(coded.contains(&"ann".to_owned()) && !coded.contains(&"bob".to_owned()), "{coded:?}");
+    let rows: usize = store.scan_coded(&["item"], 0..1).unwrap().map(|batch| batch.unwrap().num_rows()).sum();
+    assert_eq!(rows, plain.len());
+    assert_eq!(store.span().unwrap(), Some((day_of("2020-01-01"), day_of("2020-01-01"))));
+}
+
+fn day_of(day: &str) -> i64 {
+    format!("{day}T00:00:00Z").parse::<jiff::Timestamp>().unwrap().as_microsecond()
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::plan::unreadable;
 use crate::segment::cluster::{Scaling, place};
 use crate::segment::rfm::{Range, Thresholds, segment};
 use crate::sql::Sql;
-use crate::tag::Tag;
+use crate::tag::{Scores, Tag};
 
 /// What expressions over tags see: for each name the values of its tag, their percentiles (`…_pct`, from 0 to 1), and
 /// the events behind them (`…_n`).
@@ -146,14 +146,14 @@ pub(crate) fn rules(
 pub(crate) fn rfm(
     tag: &Tag,
     (from, scores): (&[String; 3], u8),
-    (ranges, otherwise): (&[(String, [(u8, u8); 3])], Option<&str>),
+    (ranges, otherwise): (&[(String, Scores)], Option<&str>),
     columns: &HashMap<String, Column>,
     users: usize,
 ) -> Result<Column> {
     let inputs = numbers_of(tag, from.iter(), columns)?;
     let whole: Vec<usize> = (0..users).filter(|row| inputs.iter().all(|input| !input[*row].is_nan())).collect();
     let of = |input: usize| whole.iter().map(|row| inputs[input][*row]).collect::<Vec<f64>>();
-    let named = |(name, [recency, frequency, money]): &(String, [(u8, u8); 3])| Range {
+    let named = |(name, [recency, frequency, money]): &(String, Scores)| Range {
         name: name.clone(),
         recency: *recency,
         frequency: *frequency,

@@ -33,4 +33,4 @@ pub use catalogue::{Catalogue, FOLDER as TAGS_FOLDER};
 pub use column::{Column, Values};
 pub use error::{Error, Place, Result};
 pub use profile::{About, AboutTag, Profile, latest};
-pub use tag::{Body, Class, Measure, Over, Rank, Tag, Title, Value, Window};
+pub use tag::{Body, Class, Measure, Over, Rank, Scores, Tag, Title, Value, Window};

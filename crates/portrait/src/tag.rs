@@ -149,7 +149,7 @@ pub enum Body {
         /// How many scores there are of each.
         scores: u8,
         /// Values with the least and the most of each score; the first that fits counts.
-        ranges: Vec<(String, [(u8, u8); 3])>,
+        ranges: Vec<(String, Scores)>,
         /// The value of all others.
         otherwise: Option<String>,
     },
@@ -172,6 +172,9 @@ pub enum Body {
         centres: Vec<(String, Vec<f64>)>,
     },
 }
+
+/// The least and the most of the scores of recency, frequency and money.
+pub type Scores = [(u8, u8); 3];
 
 /// One value of a tag whose values divide the users.
 #[derive(Debug, Clone, PartialEq, Eq)]

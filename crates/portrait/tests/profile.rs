@@ -188,7 +188,7 @@ purchase = "kind = 'purchase'"
 fn plainly(name: &str, events: &[Event]) -> Option<f64> {
     let before = |event: &Event| (DAY - local(event).date()).get_days();
     let of = |kinds: &[&str]| -> Vec<Event> { events.iter().filter(|e| kinds.contains(&e.kind)).cloned().collect() };
-    let brand = |event: &Event| (event.item < 8).then(|| event.item % 3);
+    let brand = |event: &Event| (event.item < 8).then_some(event.item % 3);
     let values = |events: &[Event]| events.iter().map(|event| event.value).collect::<Vec<_>>();
     let mean = |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
     let days: BTreeSet<i32> = events.iter().map(before).collect();

@@ -126,10 +126,18 @@ fn exists(folder: &Path, path: &str) -> bool {
     parent.read_dir().is_ok_and(|mut names| names.any(|entry| fits(&entry.unwrap().file_name().to_string_lossy())))
 }
 
+/// Whether a word is the name of a tag that ships with the program, or of the shop.
+fn is_tag(shop: &Shop, word: &str) -> bool {
+    let Some((path, section)) = word.rsplit_once('/') else { return false };
+    let folders = [root().join("crates/portrait/catalogue"), shop.path("tags")];
+    let texts = folders.iter().filter_map(|folder| std::fs::read_to_string(folder.join(format!("{path}.toml"))).ok());
+    texts.into_iter().any(|text| text.lines().any(|line| line == format!("[{section}]")))
+}
+
 /// Folders that pages speak of: the repository and its parts, a project, its run and that run's bundle.
 fn places(shop: &Shop) -> Vec<PathBuf> {
-    let mut places =
-        vec![root(), shop.path(""), shop.path("store"), shop.path("runs/ials"), shop.path("runs/ials/bundle")];
+    let made = ["", "store", "runs/ials", "runs/ials/bundle", "profiles/2024-07-01"].map(|name| shop.path(name));
+    let mut places: Vec<PathBuf> = [root()].into_iter().chain(made).collect();
     for folder in ["models", "scripts", "tests", "datasets/complete-journey", "crates"] {
         places.push(root().join(folder));
     }
@@ -171,6 +179,9 @@ fn every_flag_on_its_own_exists() {
 fn every_path_exists() {
     let shop = Shop::trained();
     shop.train(&["--epochs", "1", "--tune", "2", "--quiet"]).ok();
+    shop.run(&["profile", "--as-of", "2024-07-01", "--quiet"]).ok();
+    let fit = ["segment", "fit", "segment/behaviour", "--on", "consumption/value/spend", "--k", "2", "--quiet"];
+    shop.run(&fit).ok();
     let places = places(&shop);
     for name in PAGES {
         let Code { spans, commands } = code(&page(name));
@@ -178,7 +189,7 @@ fn every_path_exists() {
         {
             // The bundled project is not trained here; what training leaves in a project is looked up in another one.
             let there = word.strip_prefix("datasets/complete-journey/").map_or(word, |rest| rest);
-            let found = places.iter().any(|place| exists(place, word) || exists(place, there));
+            let found = places.iter().any(|place| exists(place, word) || exists(place, there)) || is_tag(&shop, word);
             assert!(found, "{name} mentions `{word}`, which is in none of the places it could be in");
         }
     }

@@ -81,6 +81,10 @@ pub fn write(project: &Project, profile: &Profile) -> Result<String> {
     let parent = project.root.join(FOLDER);
     std::fs::create_dir_all(&parent).map_err(Error::writing(&parent))?;
     let [next, last] = ["next", "last"].map(|end| parent.join(format!(".{}.{end}", profile.about.as_of)));
+    // A run that was killed between the two renames below left the old profile under its second name.
+    if last.exists() && !target.exists() {
+        std::fs::rename(&last, &target).map_err(Error::writing(&last))?;
+    }
     for old in [&next, &last].into_iter().filter(|old| old.exists()) {
         std::fs::remove_dir_all(old).map_err(Error::writing(old))?;
     }

@@ -451,6 +451,24 @@ fn a_tag_can_be_switched_off_and_replaced() {
 }
 
 #[test]
+fn a_profile_left_under_its_second_name_is_read_and_not_lost() {
+    let shop = Shop::new(&some_events(), &[]);
+    let (project, profile) = (shop.project(), shop.build(DAY).unwrap());
+    let hash = snapshot::write(&project, &profile).unwrap();
+    let own = snapshot::folder(&project, DAY);
+    let second = own.parent().unwrap().join(format!(".{DAY}.last"));
+    std::fs::rename(&own, &second).unwrap();
+    assert_eq!(snapshot::read(&project, DAY).unwrap().1, hash);
+    // The next one cannot be written: the old one is under its own name again.
+    let next = own.parent().unwrap().join(format!(".{DAY}.next"));
+    std::fs::write(&next, "a file where a folder has to be").unwrap();
+    snapshot::write(&project, &profile).map(drop).unwrap_err();
+    assert!(own.is_dir() && !second.exists());
+    std::fs::remove_file(&next).unwrap();
+    assert_eq!(snapshot::write(&project, &profile).unwrap(), hash);
+}
+
+#[test]
 fn a_damaged_snapshot_is_refused() {
     let shop = Shop::new(&some_events(), &[]);
     let project = shop.project();

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use lookalike_store::Store;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::clock::Clock;
 use crate::column::{NONE, Names};
@@ -404,7 +404,7 @@ impl Slot {
                 Values::Mark(numbers.into_iter().map(mark).collect())
             }),
             Want::Mark => self.expression.texts(batch).map(|texts| {
-                let mark = |text: Option<&str>| text.map_or(0, |text| xxh3_64(text.as_bytes()).max(1));
+                let mark = |text: Option<&str>| text.map_or(0, |text| XxHash3_64::oneshot(text.as_bytes()).max(1));
                 Values::Mark(texts.as_string::<i32>().iter().map(mark).collect())
             }),
         };

@@ -26,7 +26,7 @@ use rayon::prelude::*;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::block::{BYTES, Block, map};
 use crate::error::RetrieveError;
@@ -42,6 +42,8 @@ const FORMAT: u32 = 2;
 const KEY: &str = "lookalike";
 const MARK: &str = "xxh3=";
 const DIGITS: usize = 16;
+/// A fuzzer makes up files, but no hashes: built for one, the reader does not compare them (`scripts/fuzz`).
+const FUZZING: bool = cfg!(fuzzing);
 /// Tensors are hashed in pieces of so many lines, side by side: 256 KiB, which a core's cache holds.
 const PIECE: usize = 1 << 12;
 
@@ -132,7 +134,7 @@ impl Index {
         let length = (start.len() - 8) as u64;
         start[..8].copy_from_slice(&length.to_le_bytes());
         if let Some(at) = digits(&start) {
-            let hash = format!("{:0DIGITS$x}", xxh3_64(&start));
+            let hash = format!("{:0DIGITS$x}", XxHash3_64::oneshot(&start));
             start[at..at + DIGITS].copy_from_slice(hash.as_bytes());
         }
         writer.write_all(&start)?;
@@ -168,7 +170,7 @@ fn read(bytes: &[u8], block: impl Fn(std::ops::Range<usize>) -> Option<Block>) -
     let at = digits(&head).ok_or(damaged("header"))?;
     let stated = head[at..at + DIGITS].to_vec();
     head[at..at + DIGITS].fill(b'0');
-    if format!("{:0DIGITS$x}", xxh3_64(&head)).as_bytes() != stated {
+    if !FUZZING && format!("{:0DIGITS$x}", XxHash3_64::oneshot(&head)).as_bytes() != stated {
         return Err(damaged("header"));
     }
     let text = text.get(MARK.len() + DIGITS..).ok_or(damaged("header"))?;
@@ -184,7 +186,8 @@ fn read(bytes: &[u8], block: impl Fn(std::ops::Range<usize>) -> Option<Block>) -
         let (begin, end) = info.data_offsets;
         let block = bytes.get(start + begin..start + end).and_then(|_| block(start + begin..start + end));
         let block = block.ok_or(damaged(name))?;
-        match meta.sums.get(name).is_some_and(|stated| sum(block.lines(), holds).as_ref() == Some(stated)) {
+        let (stated, found) = (meta.sums.get(name), sum(block.lines(), holds));
+        match found.is_some() && (FUZZING || found.as_ref() == stated) {
             true => Ok(block),
             false => Err(damaged(name)),
         }
@@ -229,10 +232,10 @@ fn digits(head: &[u8]) -> Option<usize> {
 fn sum(lines: &[Line], holds: &(dyn Fn(&[u32]) -> bool + Sync)) -> Option<String> {
     let hash = |piece: &[Line]| {
         let bytes: &[u8] = bytemuck::cast_slice(piece);
-        let hash = xxh3_64(bytes);
+        let hash = XxHash3_64::oneshot(bytes);
         holds(bytemuck::cast_slice(piece)).then_some(hash)
     };
     let hashes: Option<Vec<u64>> = lines.par_chunks(PIECE).map(hash).collect();
     let bytes: Vec<u8> = hashes?.into_iter().flat_map(u64::to_le_bytes).collect();
-    Some(format!("{:0DIGITS$x}", xxh3_64(&bytes)))
+    Some(format!("{:0DIGITS$x}", XxHash3_64::oneshot(&bytes)))
 }

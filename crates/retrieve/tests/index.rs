@@ -177,6 +177,19 @@ fn a_damaged_file() {
     }
 }
 
+#[test]
+fn a_search_narrower_than_its_answer_is_as_wide_as_the_answer() {
+    let index = index(&clustered(500, 4, 1));
+    let query = [1.0, 0.5, 0.0, -0.5];
+    let asked = index.search_with(&query, 20, 20);
+    assert_eq!(asked.len(), 20);
+    for width in [0, 1, 19] {
+        assert_eq!(index.search_with(&query, 20, width), asked, "{width} candidates");
+    }
+    // Wider than there are items, and more asked for than there are.
+    assert_eq!(index.search_with(&query, 1000, 1), index.scan(&query, 1000));
+}
+
 /// Replaces the first of some texts in the head of a file by one as long, and seals the file anew.
 fn forged(from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
@@ -188,7 +201,7 @@ fn forged(from: &str, to: &str) -> Vec<u8> {
     bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
     let seal = find(&bytes[..head], "xxh3=") + 5;
     bytes[seal..seal + 16].fill(b'0');
-    let hash = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes[..head]));
+    let hash = format!("{:016x}", twox_hash::XxHash3_64::oneshot(&bytes[..head]));
     bytes[seal..seal + 16].copy_from_slice(hash.as_bytes());
     bytes
 }

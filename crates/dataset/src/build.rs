@@ -41,6 +41,12 @@ pub struct Dataset {
     pub user_features: Features,
     /// Declared attributes of items.
     pub item_features: Features,
+    /// What a portrait says of users, as of the end of [`Dataset::train`] and of [`Dataset::full`]; without values unless
+    /// somebody put them there.
+    pub portraits: [Features; 2],
+    /// How many days before the end of [`Dataset::train`] and of [`Dataset::full`] each of their entries was met last;
+    /// empty unless somebody put them there.
+    pub ages: [Vec<f32>; 2],
     /// The part learned from while epochs and knobs are chosen.
     pub train: Csr<UserRow, ItemRow>,
     /// Training and validation part together: what the final model learns from.
@@ -174,6 +180,8 @@ impl Builder {
             item_info: described.item_info,
             user_features: described.user_features.finish(&users),
             item_features: described.item_features.finish(&items),
+            portraits: [Features::none(users.len()), Features::none(users.len())],
+            ages: Default::default(),
             users,
             items,
             train,

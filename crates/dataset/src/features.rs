@@ -10,12 +10,14 @@ pub struct Features {
     names: Vec<String>,
     offsets: Vec<u64>,
     values: Vec<u32>,
+    /// How much each of `values` counts.
+    weights: Vec<f32>,
 }
 
 impl Features {
     /// Rows without any feature.
     pub fn none(rows: usize) -> Self {
-        Self { names: Vec::new(), offsets: vec![0; rows + 1], values: Vec::new() }
+        Self { names: Vec::new(), offsets: vec![0; rows + 1], values: Vec::new(), weights: Vec::new() }
     }
 
     /// How many different values there are over all fields.
@@ -38,6 +40,27 @@ impl Features {
         &self.values[self.offsets[row] as usize..self.offsets[row + 1] as usize]
     }
 
+    /// The value numbers of a row, ascending, each with how much it counts.
+    pub fn weighed(&self, row: usize) -> impl Iterator<Item = (u32, f32)> {
+        let range = self.offsets[row] as usize..self.offsets[row + 1] as usize;
+        self.values[range.clone()].iter().copied().zip(self.weights[range].iter().copied())
+    }
+
+    /// The values of both, those of `other` behind these. The rows must be the same.
+    #[must_use]
+    pub fn beside(&self, other: &Self) -> Self {
+        let mut both = Self { names: [&*self.names, &other.names].concat(), ..Self::none(0) };
+        for row in 0..self.offsets.len().max(1) - 1 {
+            let behind = other.weighed(row).map(|(value, weight)| (value + self.names.len() as u32, weight));
+            for (value, weight) in self.weighed(row).chain(behind) {
+                both.values.push(value);
+                both.weights.push(weight);
+            }
+            both.offsets.push(both.values.len() as u64);
+        }
+        both
+    }
+
     /// The names of the fields in use.
     pub fn fields(&self) -> Vec<&str> {
         let mut fields: Vec<_> = self.names.iter().filter_map(|name| name.split_once('=')).map(|(f, _)| f).collect();
@@ -56,38 +79,46 @@ impl Features {
             names.push(self.names[value].clone());
         }
         let rows = self.offsets.len().saturating_sub(1);
-        let (mut offsets, mut values) = (vec![0], Vec::new());
+        let mut only = Self { names, ..Self::none(0) };
         for row in 0..rows {
-            values.extend(self.bag(row).iter().filter(|&&v| kept[v as usize]).map(|&v| number[v as usize]));
-            offsets.push(values.len() as u64);
+            for (value, weight) in self.weighed(row).filter(|(value, _)| kept[*value as usize]) {
+                only.values.push(number[value as usize]);
+                only.weights.push(weight);
+            }
+            only.offsets.push(only.values.len() as u64);
         }
-        Self { names, offsets, values }
+        only
     }
 }
 
 /// Collects declared values before it is known which of them say anything.
 #[derive(Default)]
 pub struct FeaturesBuilder {
-    fields: BTreeMap<String, BTreeMap<String, Vec<u32>>>,
+    fields: BTreeMap<String, BTreeMap<String, Vec<(u32, f32)>>>,
 }
 
 impl FeaturesBuilder {
     /// Notes that a row has a value in a field. Several values of one field are allowed.
     pub fn push<R: Row>(&mut self, row: R, field: &str, value: &str) {
+        self.push_weighed(row, field, value, 1.0);
+    }
+
+    /// The same with how much the value counts.
+    pub fn push_weighed<R: Row>(&mut self, row: R, field: &str, value: &str, weight: f32) {
         let values = match self.fields.get_mut(field) {
             Some(values) => values,
             None => self.fields.entry(field.to_owned()).or_default(),
         };
         match values.get_mut(value) {
-            Some(rows) => rows.push(row.get()),
-            None => drop(values.insert(value.to_owned(), vec![row.get()])),
+            Some(rows) => rows.push((row.get(), weight)),
+            None => drop(values.insert(value.to_owned(), vec![(row.get(), weight)])),
         }
     }
 
     /// Numbers the values. A value that a single row has says no more than the row's own id and is left out; so is
     /// a whole field in which most values are such: it is an id or free text.
     pub fn finish<R: Row>(self, rows: &Vocab<R>) -> Features {
-        let mut bags: Vec<Vec<u32>> = vec![Vec::new(); rows.len()];
+        let mut bags: Vec<Vec<(u32, f32)>> = vec![Vec::new(); rows.len()];
         let mut names = Vec::new();
         for (field, values) in self.fields {
             let shared = values.values().filter(|rows| rows.len() > 1).count();
@@ -95,19 +126,20 @@ impl FeaturesBuilder {
                 continue;
             }
             for (value, rows) in values.into_iter().filter(|(_, rows)| rows.len() > 1) {
-                for row in rows {
-                    bags[row as usize].push(names.len() as u32);
+                for (row, weight) in rows {
+                    bags[row as usize].push((names.len() as u32, weight));
                 }
                 names.push(format!("{field}={value}"));
             }
         }
-        let (mut offsets, mut values) = (vec![0], Vec::new());
+        let mut features = Features { names, ..Features::none(0) };
         for mut bag in bags {
-            bag.dedup(); // ascending already: values are visited in order
-            values.append(&mut bag);
-            offsets.push(values.len() as u64);
+            bag.dedup_by_key(|entry| entry.0); // ascending already: values are visited in order
+            features.values.extend(bag.iter().map(|entry| entry.0));
+            features.weights.extend(bag.iter().map(|entry| entry.1));
+            features.offsets.push(features.values.len() as u64);
         }
-        Features { names, offsets, values }
+        features
     }
 }
 
@@ -135,6 +167,20 @@ mod tests {
     fn fields_that_are_ids_and_values_of_one_row_are_left_out() {
         assert_eq!(three().names(), ["aisle=7", "brand=x"]);
         assert_eq!((three().bag(0), three().bag(1), three().bag(2)), (&[0, 1][..], &[1][..], &[0][..]));
+    }
+
+    #[test]
+    fn values_count_by_their_weights_beside_others() {
+        let rows = Vocab::<ItemRow>::new(vec!["a".into(), "b".into(), "c".into()]).unwrap();
+        let mut builder = FeaturesBuilder::default();
+        builder.push_weighed(ItemRow::new(0), "taste", "tea", 0.25);
+        builder.push_weighed(ItemRow::new(1), "taste", "tea", 0.75);
+        let taste = builder.finish(&rows);
+        let both = three().beside(&taste);
+        assert_eq!(both.names(), ["aisle=7", "brand=x", "taste=tea"]);
+        assert_eq!(both.weighed(0).collect::<Vec<_>>(), [(0, 1.0), (1, 1.0), (2, 0.25)]);
+        assert_eq!(both.weighed(1).collect::<Vec<_>>(), [(1, 1.0), (2, 0.75)]);
+        assert_eq!(both.only(|field| field == "taste").weighed(1).collect::<Vec<_>>(), [(0, 0.75)]);
     }
 
     #[test]

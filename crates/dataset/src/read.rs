@@ -38,9 +38,7 @@ pub fn load(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> 
         Split::Time { test_from, validation_days } => {
             let zone = &project.timezone;
             let from = test_from.to_zoned_datetime(zone.clone());
-            // Days are calendar days of the project's zone, so a change of the clock does not move midnight.
-            let validation = from.checked_sub(jiff::Span::new().days(i64::from(*validation_days)));
-            let validation = validation.map_or(i64::MIN, |start| start.timestamp().as_microsecond());
+            let validation = validation_start(project);
             let test = test_from.as_microsecond();
             let part = |at| match at {
                 at if at >= test => Part::Test,
@@ -73,6 +71,38 @@ pub fn load(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> 
     })?;
     data.without_item = without_item;
     Ok(data)
+}
+
+/// How many days before the end of what is learned from each entry of [`Dataset::train`] and of [`Dataset::full`] was met
+/// last, in the order of the entries. Nothing unless the split is by time.
+pub fn ages(project: &Project, store: &Store, data: &Dataset) -> Result<Option<[Vec<f32>; 2]>, Error> {
+    let Split::Time { test_from, .. } = &project.interactions.split else { return Ok(None) };
+    let ends = [validation_start(project), test_from.as_microsecond()];
+    let matrices = [&data.train, &data.full];
+    let mut last = matrices.map(|matrix| vec![i64::MIN; matrix.len()]);
+    each_event(project, Some(store), |user, item, at, _| {
+        let (Some(user), Some(item)) = (data.users.row(user), data.items.row(item)) else { return };
+        for ((matrix, end), last) in matrices.iter().zip(ends).zip(&mut last) {
+            if at < end
+                && let Ok(nth) = matrix.cols(user).binary_search(&item.get())
+            {
+                let last = &mut last[matrix.offsets()[user.index()] as usize + nth];
+                *last = at.max(*last);
+            }
+        }
+    })?;
+    let days = |(last, end): (Vec<i64>, i64)| last.into_iter().map(|at| (end - at) as f32 / 86_400e6).collect();
+    let [train, full] = last;
+    Ok(Some([(train, ends[0]), (full, ends[1])].map(days)))
+}
+
+/// Where the validation part of a split by time begins; otherwise after everything.
+fn validation_start(project: &Project) -> i64 {
+    let Split::Time { test_from, validation_days } = &project.interactions.split else { return i64::MAX };
+    // Days are calendar days of the project's zone, so a change of the clock does not move midnight.
+    let from = test_from.to_zoned_datetime(project.timezone.clone());
+    let start = from.checked_sub(jiff::Span::new().days(i64::from(*validation_days)));
+    start.map_or(i64::MIN, |start| start.timestamp().as_microsecond())
 }
 
 /// A hash of everything a data set depends on: the contents of the store or of the given files, the kinds that count,

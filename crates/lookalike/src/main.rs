@@ -7,6 +7,7 @@ mod failure;
 mod history;
 mod judge;
 mod lists;
+mod portraits;
 mod run;
 mod say;
 mod stop;

@@ -3,11 +3,14 @@
 use crate::device::DeviceError;
 
 /// A batch of bags: example `i` is the sum of the table rows `rows[offsets[i]..offsets[i + 1]]`.
-/// A bag may be empty (its sum is zero) and may name a row twice (it counts twice).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A bag may be empty (its sum is zero) and may name a row twice (it counts twice). With weights, each row counts as
+/// often as its weight says.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Bags {
     offsets: Vec<u32>,
     rows: Vec<u32>,
+    /// One for each of `rows`, or none at all: then each counts once.
+    weights: Vec<f32>,
 }
 
 impl Bags {
@@ -21,7 +24,16 @@ impl Bags {
         if !offsets.is_sorted() {
             return bad("have offsets that decrease".to_owned());
         }
-        Ok(Self { offsets, rows })
+        Ok(Self { offsets, rows, weights: Vec::new() })
+    }
+
+    /// The same with a weight for each of the rows.
+    pub fn weighted(self, weights: Vec<f32>) -> Result<Self, DeviceError> {
+        if weights.len() != self.rows.len() {
+            let problem = format!("have {} weights for {} rows", weights.len(), self.rows.len());
+            return Err(DeviceError::Input { what: "bags", problem });
+        }
+        Ok(Self { weights, ..self })
     }
 
     /// One row per example.
@@ -44,31 +56,52 @@ impl Bags {
         &self.rows
     }
 
+    /// The weights of all rows, bag after bag; nothing if each counts once.
+    pub fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
     /// The rows of one bag.
     pub fn bag(&self, example: usize) -> &[u32] {
-        &self.rows[self.offsets[example] as usize..self.offsets[example + 1] as usize]
+        &self.rows[self.entries(example)]
+    }
+
+    /// The rows of one bag, each with its weight.
+    pub fn weighed(&self, example: usize) -> impl Iterator<Item = (u32, f32)> {
+        let weights = self.weights.get(self.entries(example)).unwrap_or_default();
+        let weights = weights.iter().copied().chain(std::iter::repeat(1.0));
+        self.bag(example).iter().copied().zip(weights)
+    }
+
+    fn entries(&self, example: usize) -> std::ops::Range<usize> {
+        self.offsets[example] as usize..self.offsets[example + 1] as usize
     }
 
     /// The entries sorted by row. Entries of one row keep the order of their examples, so sums over
     /// a segment repeat bit for bit.
     pub fn segments(&self) -> Segments {
-        // One 64-bit key per entry sorts by row, then by example; equal keys are the same entry twice.
-        let mut keys: Vec<u64> = Vec::with_capacity(self.rows.len());
-        for example in 0..self.batch() {
-            keys.extend(self.bag(example).iter().map(|&row| u64::from(row) << 32 | example as u64));
-        }
+        // One 64-bit key per entry sorts by row, then by where the entry stands, and so by example.
+        let mut keys: Vec<u64> = (0u64..).zip(&self.rows).map(|(entry, &row)| u64::from(row) << 32 | entry).collect();
         keys.sort_unstable();
+        let mut example_of = vec![0u32; self.rows.len()];
+        for example in 0..self.batch() {
+            example_of[self.entries(example)].fill(example as u32);
+        }
         let (mut rows, mut offsets) = (Vec::new(), Vec::new());
-        for (entry, &key) in (0u32..).zip(&keys) {
+        for (place, &key) in (0u32..).zip(&keys) {
             let row = (key >> 32) as u32;
             if rows.last() != Some(&row) {
                 rows.push(row);
-                offsets.push(entry);
+                offsets.push(place);
             }
         }
         offsets.push(keys.len() as u32);
-        let examples = keys.into_iter().map(|key| key as u32).collect();
-        Segments { batch: self.batch(), rows, offsets, examples }
+        let examples = keys.iter().map(|&key| example_of[key as u32 as usize]).collect();
+        let weights = match self.weights.is_empty() {
+            true => Vec::new(),
+            false => keys.iter().map(|&key| self.weights[key as u32 as usize]).collect(),
+        };
+        Segments { batch: self.batch(), rows, offsets, examples, weights }
     }
 
     /// Fails if a bag names a row that a table of so many rows does not have.
@@ -85,12 +118,14 @@ fn countable(rows: usize) -> Result<u32, DeviceError> {
 
 /// The entries of [`Bags`] grouped by row: segment `s` says that table row `rows()[s]` is used by
 /// the examples `segment(s)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Segments {
     batch: usize,
     rows: Vec<u32>,
     offsets: Vec<u32>,
     examples: Vec<u32>,
+    /// One for each of `examples`, or none at all.
+    weights: Vec<f32>,
 }
 
 /// Segments cut into pieces of bounded length: piece `c` is the entries `offsets[c]..offsets[c + 1]`,
@@ -115,6 +150,18 @@ impl Segments {
     /// is listed twice.
     pub fn segment(&self, segment: usize) -> &[u32] {
         &self.examples[self.offsets[segment] as usize..self.offsets[segment + 1] as usize]
+    }
+
+    /// The same, each with the weight of the row in its bag.
+    pub fn weighed(&self, segment: usize) -> impl Iterator<Item = (u32, f32)> {
+        let entries = self.offsets[segment] as usize..self.offsets[segment + 1] as usize;
+        let weights = self.weights.get(entries).unwrap_or_default();
+        self.segment(segment).iter().copied().zip(weights.iter().copied().chain(std::iter::repeat(1.0)))
+    }
+
+    /// The weights of all entries, segment after segment; nothing if each counts once.
+    pub fn weights(&self) -> &[f32] {
+        &self.weights
     }
 
     /// The examples of all segments, segment after segment.
@@ -181,6 +228,17 @@ mod tests {
         let segments = bags(&[&[5, 2], &[], &[2, 2], &[5]]).segments();
         assert_eq!((segments.batch(), segments.rows()), (4, [2, 5].as_slice()));
         assert_eq!((segments.segment(0), segments.segment(1)), ([0, 2, 2].as_slice(), [0, 3].as_slice()));
+    }
+
+    #[test]
+    fn weights_follow_their_rows() {
+        let bags = bags(&[&[5, 2], &[], &[2]]).weighted(vec![0.5, 2.0, 3.0]).unwrap();
+        assert_eq!(bags.weighed(0).collect::<Vec<_>>(), [(5, 0.5), (2, 2.0)]);
+        let segments = bags.segments();
+        assert_eq!(segments.weighed(0).collect::<Vec<_>>(), [(0, 2.0), (2, 3.0)]);
+        assert_eq!(segments.weighed(1).collect::<Vec<_>>(), [(0, 0.5)]);
+        let message = bags.weighted(vec![1.0]).unwrap_err().to_string();
+        assert_eq!(message, "`bags` have 1 weights for 3 rows");
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use lookalike_bundle::{ItemRow, Learned, Tensors, UserRow, read_tensors, write_tensors};
-use lookalike_dataset::{Csr, Dataset};
+use lookalike_bundle::{Learned, Tensors, read_tensors, write_tensors};
+use lookalike_dataset::Dataset;
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::ItemKnn;
@@ -210,12 +210,12 @@ pub fn fit(
     let mut run = Run { preset, checkpoint: Some(&checkpoint), watch, log };
 
     if state.is_none() || run.log.last().is_some_and(|entry| entry.phase == Phase::Choose) {
-        let mut model = make(data, &data.train, preset, device, seed)?;
+        let mut model = make(data, Phase::Choose, preset, device, seed)?;
         checkpoint.restore(&mut *model, state.take())?;
         run.choose(&mut *model)?;
     }
     let (best_epoch, verdict) = run.best();
-    let mut model = make(data, &data.full, preset, device, seed)?;
+    let mut model = make(data, Phase::Final, preset, device, seed)?;
     checkpoint.restore(&mut *model, state.take())?;
     while run.done(Phase::Final) < best_epoch {
         run.epoch(&mut *model, Phase::Final, best_epoch)?;
@@ -232,18 +232,22 @@ pub(crate) fn choose(
     watch: &mut dyn Watch,
 ) -> Result<(Vec<Entry>, u32), FitError> {
     let mut run = Run { preset, checkpoint: None, watch, log: Vec::new() };
-    run.choose(&mut *make(data, &data.train, preset, device, seed)?)?;
+    run.choose(&mut *make(data, Phase::Choose, preset, device, seed)?)?;
     let (best, _) = run.best();
     Ok((run.log, best))
 }
 
 fn make<'a>(
-    data: &Dataset,
-    train: &'a Csr<UserRow, ItemRow>,
+    data: &'a Dataset,
+    phase: Phase,
     preset: &'a Preset,
     device: &'a Device,
     seed: u64,
 ) -> Result<Box<dyn Model + 'a>, FitError> {
+    let train = match phase {
+        Phase::Choose => &data.train,
+        Phase::Final => &data.full,
+    };
     Ok(match &preset.knobs {
         Knobs::Ials(knobs) => Box::new(IalsModel::new(train, preset.dim, knobs, device, seed)?),
         Knobs::SoftmaxMf(knobs) => Box::new(SoftmaxModel::new(train, preset.dim, knobs, device, seed)?),
@@ -258,7 +262,9 @@ fn make<'a>(
                 hint: "look for weights of interactions that are not finite",
             })
         })),
-        Knobs::TwoTower(knobs) => Box::new(TwoTowerModel::new(data, train, preset.dim, knobs, device, seed)?),
+        Knobs::TwoTower(knobs) => {
+            Box::new(TwoTowerModel::new(data, phase, (preset.dim, preset.epochs), knobs, device, seed)?)
+        }
     })
 }
 

@@ -42,16 +42,22 @@ impl HostTable {
 
     /// The sum of each bag's rows. The rows must exist.
     pub(crate) fn gather(&self, bags: &Bags) -> Tensor<2> {
-        let (batch, dim) = (bags.batch(), self.dim());
-        let mut out = vec![0.0f32; batch * dim];
+        let data = TensorData::new(self.gathered(bags), [bags.batch(), self.dim()]);
+        Tensor::from_data(data, &burn::tensor::Device::flex())
+    }
+
+    /// The same as numbers, `[batch, dim]`.
+    pub(crate) fn gathered(&self, bags: &Bags) -> Vec<f32> {
+        let dim = self.dim();
+        let mut out = vec![0.0f32; bags.batch() * dim];
         if dim > 0 {
             out.par_chunks_mut(dim).with_min_len(GRAIN).enumerate().for_each(|(example, sum)| {
-                for &row in bags.bag(example) {
-                    add(sum, self.table.row(row as usize));
+                for (row, weight) in bags.weighed(example) {
+                    add(sum, self.table.row(row as usize), weight);
                 }
             });
         }
-        Tensor::from_data(TensorData::new(out, [batch, dim]), &burn::tensor::Device::flex())
+        out
     }
 
     /// One step of row-wise Adagrad; `grad` has shape `[batch, dim]`, the rows must exist.
@@ -64,17 +70,22 @@ impl HostTable {
     ) -> Result<(), DeviceError> {
         let failed = |error: &dyn std::fmt::Display| DeviceError::Failed { reason: one_line(error) };
         let grad = grad.try_into_data().map_err(|error| failed(&error))?;
-        let grad = grad.as_slice::<f32>().map_err(|error| failed(&error))?;
+        self.learn(segments, grad.as_slice::<f32>().map_err(|error| failed(&error))?, lr, eps);
+        Ok(())
+    }
+
+    /// The same by numbers, `[batch, dim]`.
+    pub(crate) fn learn(&mut self, segments: &Segments, grad: &[f32], lr: f32, eps: f32) {
         let dim = self.dim();
         if dim == 0 {
-            return Ok(());
+            return;
         }
         self.rows_of(segments).into_par_iter().with_min_len(GRAIN).enumerate().for_each_init(
             || vec![0.0f32; dim],
             |sum, (segment, (row, accumulator))| {
                 sum.fill(0.0);
-                for &example in segments.segment(segment) {
-                    add(sum, &grad[example as usize * dim..][..dim]);
+                for (example, weight) in segments.weighed(segment) {
+                    add(sum, &grad[example as usize * dim..][..dim], weight);
                 }
                 *accumulator += sum_of_squares(sum) / dim as f32;
                 let scale = lr / (accumulator.sqrt() + eps);
@@ -83,7 +94,6 @@ impl HostTable {
                 }
             },
         );
-        Ok(())
     }
 
     /// The rows that the segments name, each with its accumulator, as disjoint borrows: since the
@@ -103,9 +113,9 @@ impl HostTable {
     }
 }
 
-fn add(sum: &mut [f32], row: &[f32]) {
+fn add(sum: &mut [f32], row: &[f32], weight: f32) {
     for (s, r) in sum.iter_mut().zip(row) {
-        *s += r;
+        *s += weight * r;
     }
 }
 
@@ -134,6 +144,17 @@ mod tests {
         let bags = Bags::new(vec![0, 3, 3, 4], vec![0, 2, 2, 1]).unwrap();
         let gathered = table().gather(&bags).into_data();
         assert_eq!(gathered.as_slice::<f32>().unwrap(), [11.0, 14.0, 0.0, 0.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn rows_count_by_their_weights_both_ways() {
+        let mut table = table();
+        let bags = Bags::new(vec![0, 2], vec![0, 1]).unwrap().weighted(vec![0.5, 2.0]).unwrap();
+        assert_eq!(table.gathered(&bags), [6.5, 9.0]);
+        table.learn(&bags.segments(), &[1.0, 1.0], 0.5, 0.0);
+        // g = (0.5, 0.5) with an accumulator of 0.25, and (2, 2) with one of 5: both move by 0.5 · g / √accumulator.
+        let far = 0.5 * 2.0 / 5f32.sqrt();
+        assert_eq!(table.read().data(), [0.5, 1.5, 3.0 - far, 4.0 - far, 5.0, 6.0]);
     }
 
     #[test]

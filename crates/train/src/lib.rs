@@ -10,6 +10,7 @@ mod dense;
 pub mod device;
 mod ease;
 mod eigen;
+mod exp;
 mod fit;
 mod gemm;
 pub mod gpu;
@@ -25,7 +26,6 @@ mod softmax;
 mod solve;
 mod symmetric;
 mod table;
-mod tower;
 mod tune;
 mod two_tower;
 

@@ -47,7 +47,8 @@ impl Random {
         Matrix::from_vec(rows, cols, (0..rows * cols).map(|_| self.number()).collect()).unwrap()
     }
 
-    /// Bags of 0 to `longest` rows; every second entry is row 0, so that one segment is long.
+    /// Bags of 0 to `longest` rows; every second entry is row 0, so that one segment is long. Where `longest` is even, rows
+    /// have weights.
     fn bags(&mut self, rows: usize, batch: usize, longest: usize) -> Bags {
         let (mut offsets, mut all) = (vec![0], Vec::new());
         for _ in 0..batch {
@@ -55,7 +56,9 @@ impl Random {
             all.extend((0..entries).map(|_| if self.below(2) == 0 { 0 } else { self.below(rows) as u32 }));
             offsets.push(all.len() as u32);
         }
-        Bags::new(offsets, all).unwrap()
+        let weights = (0..all.len()).map(|_| self.number() + 1.0).collect();
+        let bags = Bags::new(offsets, all).unwrap();
+        if longest % 2 == 0 { bags.weighted(weights).unwrap() } else { bags }
     }
 }
 

@@ -8,13 +8,14 @@ use lookalike_bundle::{Bundle, History, ItemRow, Learned, Manifest, Repeat, Row}
 use lookalike_dataset::Dataset;
 use lookalike_retrieve::{Audit, IndexSettings};
 use lookalike_train::device::{self, Device, DeviceChoice};
-use lookalike_train::{Entry, FitError, Fitted, Identity, Phase, Plan, Preset, Verdict, Watch, fit};
+use lookalike_train::{Entry, FitError, Fitted, Identity, Knobs, Phase, Plan, Preset, TwoTower, Verdict, Watch, fit};
 use serde_json::{Value, json};
 
 use super::evaluate::Evaluation;
 use crate::cli::{Common, Train};
 use crate::failure::{Failure, io};
 use crate::judge::{Bench, PROTOCOL};
+use crate::portraits::{self, Entered};
 use crate::run::{self, Run};
 use crate::say::{Say, grouped, to_value};
 use crate::stop::Heeding;
@@ -34,14 +35,18 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     }
     let device = open(&common.device, &preset)?;
     let workspace = Workspace::open(common, say)?;
-    let data = workspace.dataset()?;
+    let mut data = workspace.dataset()?;
+    let entered = match &preset.knobs {
+        Knobs::TwoTower(knobs) => Some(enrich(&mut data, &workspace, knobs)?),
+        _ => None,
+    };
     let run = Run(args.run.clone().unwrap_or_else(|| {
         let folder = workspace.project.root.join("runs").join(&preset.name);
         folder.strip_prefix(".").map(Path::to_owned).unwrap_or(folder)
     }));
     std::fs::create_dir_all(&run.0).map_err(io("created", &run.0))?;
     let plan = preset.plan(&data);
-    introduce(&data, &preset, &plan, &device, say);
+    introduce(&data, &preset, &plan, &device, entered.as_ref(), say);
 
     let hash = workspace.data_hash()?;
     let identity = Identity { seed: common.seed, data: &hash };
@@ -130,7 +135,17 @@ fn open(choice: &DeviceChoice, preset: &Preset) -> Result<Device, Failure> {
     }
 }
 
-fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, say: &Say) {
+/// What only towers read: portraits of users, and how long ago things happened.
+fn enrich(data: &mut Dataset, workspace: &Workspace, knobs: &TwoTower) -> Result<Entered, Failure> {
+    if let Some(store) = &workspace.store
+        && let Some(ages) = lookalike_dataset::ages(&workspace.project, store, data)?
+    {
+        data.ages = ages;
+    }
+    portraits::enter(data, workspace, &knobs.tags, &knobs.features)
+}
+
+fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, entered: Option<&Entered>, say: &Say) {
     let count = |number: usize| grouped(number as u64);
     say.line(format!("device: {} ({})", device.name(), device.why()));
     let what = match preset.dim {
@@ -147,6 +162,9 @@ fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, say:
     ));
     if data.without_item > 0 {
         say.line(format!("      {} events name no item and are left out", grouped(data.without_item)));
+    }
+    for line in entered.into_iter().flat_map(Entered::lines) {
+        say.line(line);
     }
     let has = Plan::available().map_or(String::new(), |bytes| format!(" of {} free", gigabytes(bytes)));
     say.line(format!("memory: about {}{has}", gigabytes(plan.total)));

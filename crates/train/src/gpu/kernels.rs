@@ -11,18 +11,21 @@ use cubecl::prelude::*;
 /// Sides of the squares that [`gram_pieces`] cuts a Gram matrix into.
 pub const GRAM_SQUARE: usize = 64;
 
-/// `out[e, j] (+)= Σ table[row, j]` over the rows of bag `e` that lie in this shard, which holds the
-/// table's rows from `first` on. One unit per number. `add` continues the sum of the shards before.
+/// `out[e, j] (+)= Σ weight · table[row, j]` over the rows of bag `e` that lie in this shard, which holds the
+/// table's rows from `first` on; every weight is 1 unless `weighted`. One unit per number. `add` continues the sum of the
+/// shards before.
 #[cube(launch)]
 pub fn gather_bags(
     table: &[f32],
     offsets: &[u32],
     rows: &[u32],
+    weights: &[f32],
     out: &mut [f32],
     first: u32,
     shard_rows: u32,
     #[comptime] dim: usize,
     #[comptime] add: bool,
+    #[comptime] weighted: bool,
 ) {
     if ABSOLUTE_POS < out.len() {
         let example = ABSOLUTE_POS / dim;
@@ -34,23 +37,30 @@ pub fn gather_bags(
         for entry in offsets[example]..offsets[example + 1] {
             let row = rows[entry as usize];
             if row >= first && row - first < shard_rows {
-                sum += table[(row - first) as usize * dim + j];
+                let mut number = table[(row - first) as usize * dim + j];
+                if weighted {
+                    number *= weights[entry as usize];
+                }
+                sum += number;
             }
         }
         out[ABSOLUTE_POS] = sum;
     }
 }
 
-/// `out[r, j] = Σ values[v, j]` over run `r`, the places `offsets[r]..offsets[r + 1]` in order, where place `p`
-/// stands for row `v = index[p]`, or for row `p` itself unless `indexed`. One unit per number.
+/// `out[r, j] = Σ weights[p] · values[v, j]` over run `r`, the places `offsets[r]..offsets[r + 1]` in order, where place
+/// `p` stands for row `v = index[p]`, or for row `p` itself unless `indexed`; every weight is 1 unless `weighted`. One unit
+/// per number.
 #[cube(launch)]
 pub fn sum_runs(
     values: &[f32],
     index: &[u32],
+    weights: &[f32],
     offsets: &[u32],
     out: &mut [f32],
     #[comptime] dim: usize,
     #[comptime] indexed: bool,
+    #[comptime] weighted: bool,
 ) {
     if ABSOLUTE_POS < out.len() {
         let run = ABSOLUTE_POS / dim;
@@ -61,7 +71,11 @@ pub fn sum_runs(
             if indexed {
                 row = index[place as usize];
             }
-            sum += values[row as usize * dim + j];
+            let mut number = values[row as usize * dim + j];
+            if weighted {
+                number *= weights[place as usize];
+            }
+            sum += number;
         }
         out[ABSOLUTE_POS] = sum;
     }

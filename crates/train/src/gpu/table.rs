@@ -78,6 +78,12 @@ impl GpuTable {
         if numbers > 0 {
             let offsets = self.gpu.upload_u32("offsets of the bags", bags.offsets())?;
             let rows = self.gpu.upload_u32("rows of the bags", bags.rows())?;
+            let weighted = !bags.weights().is_empty();
+            // Without weights the kernel does not read them, and gets any buffer of numbers.
+            let weights = match weighted {
+                true => self.gpu.upload_f32("weights of the bags", bags.weights())?,
+                false => self.gpu.empty("weights of the bags", 1)?,
+            };
             let (cubes, units) = self.gpu.units(numbers);
             for (nth, shard) in self.shards.iter().enumerate() {
                 kernels::gather_bags::launch(
@@ -87,11 +93,13 @@ impl GpuTable {
                     shard.table.clone().into_buffer_arg(),
                     offsets.clone().into_buffer_arg(),
                     rows.clone().into_buffer_arg(),
+                    weights.clone().into_buffer_arg(),
                     out.clone().into_buffer_arg(),
                     shard.rows.start as u32,
                     shard.rows.len() as u32,
                     self.dim,
                     nth > 0,
+                    weighted,
                 );
             }
         }
@@ -112,7 +120,7 @@ impl GpuTable {
         }
         let pieces = segments.pieces(PIECE);
         let examples = self.gpu.upload_u32("examples of the batch", segments.examples())?;
-        let sums = self.sum_runs(&grad, Some(&examples), &pieces.offsets)?;
+        let sums = self.sum_runs(&grad, Some((&examples, segments.weights())), &pieces.offsets)?;
         let sums = self.sum_runs(&sums, None, &pieces.of_segment)?;
         self.apply_adagrad(segments.rows(), &sums, lr, eps)
     }
@@ -219,27 +227,36 @@ impl GpuTable {
         self.shards.iter().map(move |shard| (shard, places(shard))).filter(|(_, places)| !places.is_empty())
     }
 
-    /// Sums of consecutive rows of `values`, or of those that `index` names; one sum per run of `offsets`.
+    /// Sums of consecutive rows of `values`, or of those that `index` names, with weights if it has any; one sum per run
+    /// of `offsets`.
     fn sum_runs(
         &self,
         values: &CubeTensor,
-        index: Option<&CubeTensor>,
+        index: Option<(&CubeTensor, &[f32])>,
         offsets: &[u32],
     ) -> Result<CubeTensor, DeviceError> {
         let numbers = (offsets.len() - 1) * self.dim;
         let out = self.gpu.empty("summed gradients", numbers)?;
         let offsets = self.gpu.upload_u32("rows of the batch", offsets)?;
+        let weights = index.map(|(_, weights)| weights).filter(|weights| !weights.is_empty());
+        let weighted = weights.is_some();
+        let weights = match weights {
+            Some(weights) => self.gpu.upload_f32("weights of the batch", weights)?,
+            None => self.gpu.empty("weights of the batch", 1)?,
+        };
         let (cubes, units) = self.gpu.units(numbers);
         kernels::sum_runs::launch(
             &self.gpu.client,
             cubes,
             units,
             values.clone().into_buffer_arg(),
-            index.unwrap_or(&offsets).clone().into_buffer_arg(),
+            index.map_or(&offsets, |(index, _)| index).clone().into_buffer_arg(),
+            weights.into_buffer_arg(),
             offsets.clone().into_buffer_arg(),
             out.clone().into_buffer_arg(),
             self.dim,
             index.is_some(),
+            weighted,
         );
         Ok(out)
     }

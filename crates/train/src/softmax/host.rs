@@ -13,6 +13,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::exp::exp;
 use crate::gemm::{View, ViewMut, product};
 use crate::preset::{Loss, SoftmaxMf as Knobs};
 
@@ -292,20 +293,4 @@ fn exponentials(scores: &mut [f32], log_weights: &[f32], sharp: f32) -> f32 {
     }
     // With nothing to add up, or nothing that can be told from zero, no score gets a gradient.
     sums.iter().sum::<f32>().max(f32::MIN_POSITIVE)
-}
-
-/// eˣ for x from -87 to 88, with what is below taken as -87: 2 to the nearest whole power, times a polynomial of degree
-/// 6 of the rest (the Taylor series of 2ᶠ). Relative error below 1e-6.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // Adding and taking away 1.5·2²³ rounds to whole numbers.
-    const ROUND: f32 = 12_582_912.0;
-    let power = x.max(-87.0) * std::f32::consts::LOG2_E;
-    let whole = (power + ROUND) - ROUND;
-    let rest = power - whole;
-    let mut sum = 1.540_353e-4;
-    for coefficient in [1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 2.402_265e-1, std::f32::consts::LN_2, 1.0] {
-        sum = f32::mul_add(sum, rest, coefficient);
-    }
-    f32::from_bits((((whole + 127.0) as i32) << 23) as u32) * sum
 }

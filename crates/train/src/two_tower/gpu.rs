@@ -1,137 +1,165 @@
-//! A tower: the dense layers that turn the summed embeddings of a bag into one vector of length 1, and the Adam
-//! steps of their weights.
+//! A step of the two-tower model on a GPU: what `host.rs` computes. Towers are burn's tensors, differentiated by it; tables
+//! are rows in buffers; scores are made for as many examples as fit, never as a whole matrix.
 
 use burn::tensor::activation::relu;
 use burn::tensor::{Gradients, Tensor, TensorData};
-use lookalike_bundle::{Data, Tensor as Stored, Tensors};
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use lookalike_bundle::Matrix;
 
+use super::host::{EPS, READ_BLOCK};
+use super::inputs::Inputs;
+use super::layers::{self, BETA, Layers, TINY};
+use super::step::Step;
 use crate::device::{Device, DeviceError};
+use crate::gpu::{Gpu, GpuTable};
+use crate::preset::TwoTower as Knobs;
 use crate::read::read;
 
-/// Adam's decay rates and the number that keeps its denominator from zero (Kingma and Ba 2015).
-const BETA: [f32; 2] = [0.9, 0.999];
-const EPS: f32 = 1e-8;
+/// The most scores kept at a time: 64 MB.
+const SCORES: usize = 1 << 24;
+/// The score of a known item: its exponential is 0.
+const MASKED: f32 = -1e30;
 
-/// One dense parameter with Adam's moments, as `[rows, cols]`; a bias has one row.
-struct Parameter {
-    name: String,
-    value: Tensor<2>,
-    mean: Tensor<2>,
-    square: Tensor<2>,
+/// One side on a GPU.
+pub(super) struct GpuSide {
+    pub(super) table: GpuTable,
+    tower: Tower,
 }
 
-/// Dense layers `dim → widths… → dim` with ReLU between them; their output is added to their input (He et al. 2016),
-/// so that an untrained tower passes the embeddings through.
-pub(crate) struct Tower {
-    parameters: Vec<Parameter>,
-    steps: i32,
+/// The layers of a tower: of each parameter its value and Adam's moments.
+struct Tower {
+    layers: Layers,
+    values: Vec<[Tensor<2>; 3]>,
+    steps: u32,
 }
 
-/// A tower's weights while gradients are recorded.
-pub(crate) struct Recorded(Vec<Tensor<2>>);
+impl GpuSide {
+    pub(super) fn new(device: &Device, table: GpuTable, layers: &Layers) -> Self {
+        Self { table, tower: Tower::new(layers, device) }
+    }
+
+    /// The layers as they are now.
+    pub(super) fn layers(&self) -> Result<Layers, DeviceError> {
+        self.tower.read()
+    }
+
+    pub(super) fn embeddings(&self, inputs: &Inputs<'_>) -> Result<Matrix, DeviceError> {
+        let dim = self.table.dim();
+        let mut matrix = Matrix::zeros(inputs.rows(), dim);
+        let values: Vec<_> = self.tower.values.iter().map(|[value, ..]| value.clone()).collect();
+        for (block, target) in matrix.data_mut().chunks_mut((READ_BLOCK * dim).max(1)).enumerate() {
+            let first = block * READ_BLOCK;
+            let bags = inputs.whole(first..first + target.len() / dim)?;
+            let out = forward(&values, self.table.gather(&bags)?, self.tower.layers.unit);
+            target.copy_from_slice(&read(out)?);
+        }
+        Ok(matrix)
+    }
+}
+
+/// Launches one step; its loss, summed over the examples, is known once the device is done.
+pub(super) fn learn(
+    device: &Device,
+    [users, items]: [&mut GpuSide; 2],
+    step: &Step,
+    knobs: &Knobs,
+    rate: f32,
+) -> Result<Tensor<1>, DeviceError> {
+    let lost = || DeviceError::Failed { reason: "a GPU was closed".to_owned() };
+    let gpu = device.gpu().ok_or_else(lost)?;
+    let leaves =
+        [users.table.gather(&step.users)?, items.table.gather(&step.items)?].map(|leaf| leaf.autodiff().require_grad());
+    let recorded = [users.tower.record(), items.tower.record()];
+    let u = forward(&recorded[0], leaves[0].clone(), users.tower.layers.unit); // [examples, dim]
+    let v = forward(&recorded[1], leaves[1].clone(), items.tower.layers.unit); // [columns, dim]
+    let (loss, [by_user, by_item]) = softmax(device, gpu, step, knobs, u.clone().inner(), v.clone().inner())?;
+    // The gradient of this sum by the vectors is what the softmax says it is.
+    let sum = (u * by_user.autodiff()).sum() + (v * by_item.autodiff()).sum();
+    let mut gradients = sum.backward();
+    for (nth, (side, bags)) in [(users, &step.users), (items, &step.items)].into_iter().enumerate() {
+        if let Some(gradient) = leaves[nth].grad_remove(&mut gradients) {
+            side.table.update(&bags.segments(), gradient.inner(), knobs.lr * rate, EPS)?;
+        }
+        side.tower.step(&recorded[nth], &mut gradients, knobs.tower_lr * rate);
+    }
+    Ok(loss)
+}
+
+/// The loss summed over the examples, and the gradients of its mean by the vectors of examples and of columns.
+fn softmax(
+    device: &Device,
+    gpu: &Gpu,
+    step: &Step,
+    knobs: &Knobs,
+    u: Tensor<2>,
+    v: Tensor<2>,
+) -> Result<(Tensor<1>, [Tensor<2>; 2]), DeviceError> {
+    let (examples, columns) = (step.examples(), step.columns());
+    let log_q = Tensor::<2>::from_data(TensorData::new(step.log_q.clone(), [1, columns]), device.burn());
+    let block = (SCORES.min((gpu.limits.binding / 4) as usize) / columns.max(1)).max(1);
+    let scale = 1.0 / (knobs.tau * examples.max(1) as f32);
+    let mut by_user = Vec::new();
+    let mut by_item = Tensor::<2>::zeros(v.dims(), device.burn());
+    let mut loss = Tensor::<1>::zeros([1], device.burn());
+    for first in (0..examples).step_by(block) {
+        let rows = block.min(examples - first);
+        let place = |row: usize, column: u32| (row * columns) as u32 + column;
+        let own: Vec<u32> = (0..rows).map(|row| place(row, step.own[first + row])).collect();
+        let known: Vec<u32> =
+            (0..rows).flat_map(|row| step.known(first + row).iter().map(move |&column| place(row, column))).collect();
+        let users = u.clone().narrow(0, first, rows);
+        let scores = users.clone().matmul(v.clone().transpose()) / knobs.tau - log_q.clone(); // [rows, columns]
+        let ones = gpu.fill(Tensor::zeros([rows, columns], device.burn()), &own, 1.0)?; // [rows, columns]
+        let own = (scores.clone() * ones.clone()).sum_dim(1); // [rows, 1]
+        let scores = gpu.fill(scores, &known, MASKED)?;
+        // With each row's largest score taken out, no exponential overflows.
+        let top = scores.clone().max_dim(1); // [rows, 1]
+        let exponentials = (scores - top.clone()).exp(); // [rows, columns]
+        let sums = exponentials.clone().sum_dim(1); // [rows, 1]
+        let pulls = (exponentials / sums.clone() - ones) * scale; // [rows, columns]
+        loss = loss + (sums.log() + top - own).sum();
+        by_user.push(pulls.clone().matmul(v.clone()));
+        by_item = by_item + pulls.transpose().matmul(users);
+    }
+    Ok((loss, [Tensor::cat(by_user, 0), by_item]))
+}
 
 impl Tower {
-    /// Hidden layers get He's uniform weights; the last layer starts at zero.
-    pub(crate) fn new(name: &str, dim: usize, widths: &[usize], device: &Device, seed: u64) -> Self {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let sizes: Vec<usize> = [&[dim], widths, &[dim]].concat();
-        let mut parameters = Vec::new();
-        for (layer, size) in sizes.windows(2).enumerate() {
-            let (rows, cols) = (size[0], size[1]);
-            let last = layer + 2 == sizes.len();
-            let bound = if last { 0.0 } else { (6.0 / rows as f32).sqrt() };
-            let weights = (0..rows * cols).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * bound).collect();
-            parameters.push(Parameter::new(format!("{name}.{layer}.weight"), [rows, cols], weights, device));
-            parameters.push(Parameter::new(format!("{name}.{layer}.bias"), [1, cols], vec![0.0; cols], device));
+    fn new(layers: &Layers, device: &Device) -> Self {
+        let tensor = |p: &layers::Parameter, numbers: &[f32]| {
+            Tensor::from_data(TensorData::new(numbers.to_vec(), p.shape), device.burn())
+        };
+        let values = layers.parameters.iter().map(|p| [&p.value, &p.mean, &p.square].map(|numbers| tensor(p, numbers)));
+        Self { values: values.collect(), steps: layers.steps, layers: layers.clone() }
+    }
+
+    fn read(&self) -> Result<Layers, DeviceError> {
+        let mut layers = Layers { steps: self.steps, ..self.layers.clone() };
+        for (p, [value, mean, square]) in layers.parameters.iter_mut().zip(&self.values) {
+            (p.value, p.mean, p.square) = (read(value.clone())?, read(mean.clone())?, read(square.clone())?);
         }
-        Self { parameters, steps: 0 }
+        Ok(layers)
     }
 
     /// The weights as leaves of a new gradient record.
-    pub(crate) fn record(&self) -> Recorded {
-        Recorded(self.parameters.iter().map(|p| p.value.clone().autodiff().require_grad()).collect())
-    }
-
-    /// Output without a gradient record: `[batch, dim]` to `[batch, dim]`, every row of length 1.
-    pub(crate) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        let values: Vec<_> = self.parameters.iter().map(|p| p.value.clone()).collect();
-        forward(&values, input)
+    fn record(&self) -> Vec<Tensor<2>> {
+        self.values.iter().map(|[value, ..]| value.clone().autodiff().require_grad()).collect()
     }
 
     /// One Adam step.
-    pub(crate) fn step(&mut self, recorded: &Recorded, gradients: &mut Gradients, lr: f32) {
+    fn step(&mut self, recorded: &[Tensor<2>], gradients: &mut Gradients, lr: f32) {
         self.steps += 1;
-        let correct = BETA.map(|beta| 1.0 - beta.powi(self.steps));
-        for (parameter, leaf) in self.parameters.iter_mut().zip(&recorded.0) {
+        let correct = BETA.map(|beta| 1.0 - beta.powi(self.steps as i32));
+        for ([value, mean, square], leaf) in self.values.iter_mut().zip(recorded) {
             let Some(gradient) = leaf.grad_remove(gradients) else { continue };
-            let mean = parameter.mean.clone() * BETA[0] + gradient.clone() * (1.0 - BETA[0]);
-            let square = parameter.square.clone() * BETA[1] + gradient.square() * (1.0 - BETA[1]);
-            let scale = (square.clone() / correct[1]).sqrt() + EPS;
-            parameter.value = parameter.value.clone() - mean.clone() / scale * (lr / correct[0]);
-            (parameter.mean, parameter.square) = (mean, square);
+            *mean = mean.clone() * BETA[0] + gradient.clone() * (1.0 - BETA[0]);
+            *square = square.clone() * BETA[1] + gradient.square() * (1.0 - BETA[1]);
+            let scale = (square.clone() / correct[1]).sqrt() + layers::EPS;
+            *value = value.clone() - mean.clone() / scale * (lr / correct[0]);
         }
-    }
-
-    /// The weights by name.
-    pub(crate) fn weights(&self) -> Result<Tensors, DeviceError> {
-        self.parameters.iter().map(|p| Ok((p.name.clone(), stored(&p.value)?))).collect()
-    }
-
-    /// The weights, Adam's moments and the number of steps, by name.
-    pub(crate) fn state(&self) -> Result<Tensors, DeviceError> {
-        let mut state = self.weights()?;
-        for parameter in &self.parameters {
-            state.insert(format!("{}.mean", parameter.name), stored(&parameter.mean)?);
-            state.insert(format!("{}.square", parameter.name), stored(&parameter.square)?);
-        }
-        if let Some(first) = self.parameters.first() {
-            state.insert(format!("{}.steps", first.name), Stored::u32s(vec![self.steps as u32]));
-        }
-        Ok(state)
-    }
-
-    /// Takes a state back; the name of what is missing or has the wrong shape, if anything is.
-    pub(crate) fn restore(&mut self, state: &mut Tensors, device: &Device) -> Result<(), String> {
-        if let Some(first) = self.parameters.first() {
-            let name = format!("{}.steps", first.name);
-            match state.remove(&name).map(|steps| steps.data) {
-                Some(Data::U32(steps)) if steps.len() == 1 => self.steps = steps[0] as i32,
-                _ => return Err(name),
-            }
-        }
-        for parameter in &mut self.parameters {
-            for (suffix, target) in
-                [("", &mut parameter.value), (".mean", &mut parameter.mean), (".square", &mut parameter.square)]
-            {
-                let name = format!("{}{suffix}", parameter.name);
-                let shape = target.dims();
-                match state.remove(&name).map(|stored| (stored.shape, stored.data)) {
-                    Some((stored, Data::F32(data))) if stored == shape => *target = tensor(shape, data, device),
-                    _ => return Err(name),
-                }
-            }
-        }
-        Ok(())
     }
 }
 
-impl Recorded {
-    /// Output with a gradient record.
-    pub(crate) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        forward(&self.0, input)
-    }
-}
-
-impl Parameter {
-    fn new(name: String, shape: [usize; 2], value: Vec<f32>, device: &Device) -> Self {
-        let zeros = || tensor(shape, vec![0.0; shape[0] * shape[1]], device);
-        Self { name, value: tensor(shape, value, device), mean: zeros(), square: zeros() }
-    }
-}
-
-fn forward(weights: &[Tensor<2>], input: Tensor<2>) -> Tensor<2> {
+fn forward(weights: &[Tensor<2>], input: Tensor<2>, unit: bool) -> Tensor<2> {
     let mut hidden = input.clone(); // [batch, dim]
     for (layer, pair) in weights.chunks_exact(2).enumerate() {
         if layer > 0 {
@@ -140,14 +168,11 @@ fn forward(weights: &[Tensor<2>], input: Tensor<2>) -> Tensor<2> {
         hidden = hidden.matmul(pair[0].clone()) + pair[1].clone(); // [batch, width]
     }
     let output = input + hidden; // [batch, dim]
-    let length = (output.clone().square().sum_dim(1) + 1e-12).sqrt(); // [batch, 1]
-    output / length
-}
-
-fn tensor(shape: [usize; 2], data: Vec<f32>, device: &Device) -> Tensor<2> {
-    Tensor::from_data(TensorData::new(data, shape), device.burn())
-}
-
-fn stored(tensor: &Tensor<2>) -> Result<Stored, DeviceError> {
-    Ok(Stored { shape: tensor.dims().to_vec(), data: Data::F32(read(tensor.clone())?) })
+    match unit {
+        true => {
+            let length = (output.clone().square().sum_dim(1) + TINY).sqrt(); // [batch, 1]
+            output / length
+        }
+        false => output,
+    }
 }

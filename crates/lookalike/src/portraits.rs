@@ -1,0 +1,190 @@
+//! What portraits say of users, brought to where a model can read it: the values of tags as of the day on which what is
+//! learned from ends, for each of the two passes.
+
+use std::collections::BTreeSet;
+
+use jiff::Span;
+use jiff::civil::Date;
+use lookalike_bundle::{Row, UserRow, Vocab};
+use lookalike_dataset::{Dataset, Features, FeaturesBuilder};
+use lookalike_portrait::{Body, Catalogue, Class, Profile, Values};
+use lookalike_store::{Project, Split};
+
+use crate::failure::Failure;
+use crate::workspace::Workspace;
+
+/// Numbers enter as the tenth of the users that they fall into: what is far out, or infinite, is in the last.
+const BUCKETS: usize = 10;
+/// What stands for a tag that a user has no value of.
+const MISSING: &str = "(none)";
+
+/// What became of the tags that were asked for.
+#[derive(Default)]
+pub struct Entered {
+    /// Tags with values that enter.
+    pub tags: BTreeSet<String>,
+    /// Tags that all users have the same value of, or none at all.
+    pub without_use: BTreeSet<String>,
+    /// Tags that most users have no value of.
+    pub rare: BTreeSet<String>,
+    /// Sensitive tags that were not asked for by name.
+    pub sensitive: BTreeSet<String>,
+}
+
+impl Entered {
+    /// What to say of it before training.
+    pub fn lines(&self) -> Vec<String> {
+        let lines = [
+            ("tags that enter", &self.tags, "", false),
+            ("of these, most users have no value of", &self.rare, "", true),
+            ("left out, as all users have the same value", &self.without_use, "", true),
+            ("left out, as they are sensitive", &self.sensitive, "; one enters if `tags` names it", true),
+        ];
+        let filled = lines.into_iter().filter(|(_, tags, ..)| !tags.is_empty());
+        filled
+            .map(|(what, tags, hint, names)| match names {
+                true => format!("      {what}: {}{hint}", tags.iter().cloned().collect::<Vec<_>>().join(", ")),
+                false => format!("      {} {what}", tags.len()),
+            })
+            .collect()
+    }
+}
+
+/// Puts the values of tags into a data set. `asked` are names of tags, names of folders of tags that end in `/`, or `*`;
+/// a sensitive tag enters by its own name alone. Attributes that a sensitive tag reads leave the data set unless `features`
+/// names them.
+pub fn enter(
+    data: &mut Dataset,
+    workspace: &Workspace,
+    asked: &[String],
+    features: &[String],
+) -> Result<Entered, Failure> {
+    let mut entered = Entered::default();
+    let Some(store) = &workspace.store else {
+        return match asked {
+            [] => Ok(entered),
+            _ => Err(Failure::new("the project has no sources, so its users have no tags")
+                .with_hint("leave `tags` of the preset empty")),
+        };
+    };
+    let catalogue = Catalogue::open(&workspace.project)?;
+    let guarded: BTreeSet<&str> = catalogue
+        .tags()
+        .iter()
+        .filter(|tag| tag.class == Class::Sensitive)
+        .filter_map(|tag| match &tag.body {
+            Body::Declared { column, .. } => Some(column.as_str()),
+            _ => None,
+        })
+        .filter(|column| !features.iter().any(|name| name == column))
+        .collect();
+    if !guarded.is_empty() {
+        data.user_features = data.user_features.only(|field| !guarded.contains(field));
+    }
+    if asked.is_empty() {
+        return Ok(entered);
+    }
+    let mut chosen = BTreeSet::new();
+    for pattern in asked {
+        let fits =
+            |name: &str| pattern == "*" || pattern == name || (pattern.ends_with('/') && name.starts_with(pattern));
+        let named: Vec<_> = catalogue.tags().iter().filter(|tag| fits(&tag.name)).collect();
+        if named.is_empty() {
+            let failure = Failure::new(format!("the preset asks for the tags `{pattern}`, and there are none"));
+            return Err(failure.with_hint("`lookalike show tags` lists them; a folder of tags ends in `/`"));
+        }
+        for tag in named {
+            match tag.class == Class::Sensitive && *pattern != tag.name {
+                true => entered.sensitive.insert(tag.name.clone()),
+                false => chosen.insert(tag.name.clone()),
+            };
+        }
+    }
+    entered.sensitive.retain(|name| !chosen.contains(name));
+    let days = cut_offs(&workspace.project)?;
+    let build = |day: Date| Profile::build(&workspace.project, store, &catalogue, day, None);
+    for (portrait, day) in data.portraits.iter_mut().zip(days) {
+        *portrait = features_of(&build(day)?, &chosen, &data.users, &mut entered);
+    }
+    Ok(entered)
+}
+
+/// The days on which the two passes end what they learn from.
+fn cut_offs(project: &Project) -> Result<[Date; 2], Failure> {
+    let Split::Time { test_from, validation_days } = &project.interactions.split else {
+        let failure = Failure::new("tags are as of a day, and the split of this project is not by time");
+        return Err(failure.with_hint("leave `tags` of the preset empty, or split by time in `lookalike.toml`"));
+    };
+    let test = test_from.to_zoned_datetime(project.timezone.clone()).date();
+    let validation = test.checked_sub(Span::new().days(i64::from(*validation_days)));
+    Ok([validation.unwrap_or(Date::MIN), test])
+}
+
+fn features_of(
+    profile: &Profile,
+    chosen: &BTreeSet<String>,
+    users: &Vocab<UserRow>,
+    entered: &mut Entered,
+) -> Features {
+    let mut builder = FeaturesBuilder::default();
+    let places: Vec<Option<usize>> = users.ids().iter().map(|id| profile.users.binary_search(id).ok()).collect();
+    for (about, column) in profile.about.tags.iter().zip(&profile.columns) {
+        if !chosen.contains(&about.name) {
+            continue;
+        }
+        let field = about.name.as_str();
+        let found = places.iter().filter(|place| place.is_some_and(|place| column.values.has(place))).count();
+        if 2 * found < places.len() {
+            entered.rare.insert(about.name.clone());
+        }
+        let buckets = match &column.values {
+            Values::Number(numbers) => buckets(places.iter().flatten().map(|&place| numbers[place])),
+            _ => Vec::new(),
+        };
+        for (row, place) in (0..).zip(&places) {
+            let row = UserRow::new(row);
+            let Some(place) = place.filter(|&place| column.values.has(place)) else {
+                builder.push(row, field, MISSING);
+                continue;
+            };
+            match &column.values {
+                Values::Number(numbers) => {
+                    let bucket = buckets.partition_point(|&bound| bound < numbers[place]);
+                    builder.push(row, field, &format!("{bucket} of {}", buckets.len()));
+                }
+                Values::Text { .. } => builder.push(row, field, column.values.text(place).unwrap_or(MISSING)),
+                Values::List { .. } => {
+                    let count = column.values.list(place).count() as f32;
+                    column.values.list(place).for_each(|(name, _)| {
+                        builder.push_weighed(row, field, name, 1.0 / count.sqrt());
+                    });
+                }
+            }
+        }
+    }
+    let features = builder.finish(users);
+    // A field with one value says nothing.
+    let mut values = std::collections::BTreeMap::<&str, usize>::new();
+    for name in features.names() {
+        *values.entry(name.split_once('=').map_or(name.as_str(), |(field, _)| field)).or_default() += 1;
+    }
+    for name in chosen {
+        match values.get(name.as_str()).is_some_and(|&count| count > 1) {
+            true => entered.tags.insert(name.clone()),
+            false => entered.without_use.insert(name.clone()),
+        };
+    }
+    let kept = features.only(|field| values.get(field).is_some_and(|&count| count > 1));
+    entered.without_use.retain(|name| !entered.tags.contains(name));
+    kept
+}
+
+/// Bounds between tenths: a number belongs to the first whose bound is not below it.
+fn buckets(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut sorted: Vec<f64> = numbers.filter(|number| !number.is_nan()).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let mut bounds: Vec<f64> =
+        (1..BUCKETS).filter_map(|nth| sorted.get(nth * sorted.len() / BUCKETS).copied()).collect();
+    bounds.dedup();
+    bounds
+}

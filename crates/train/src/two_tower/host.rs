@@ -1,0 +1,149 @@
+//! A step of the two-tower model on the CPU. Scores of a few users with all columns are made, turned into their gradients
+//! and used up while they are in the cache; the whole matrix of examples by columns never exists.
+
+use lookalike_bundle::Matrix;
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::inputs::Inputs;
+use super::layers::{Layers, PARTS, Passed};
+use super::step::Step;
+use crate::device::DeviceError;
+use crate::exp::exp;
+use crate::gemm::{View, ViewMut, product};
+use crate::host_table::HostTable;
+use crate::preset::TwoTower as Knobs;
+
+/// Kept from the denominator of row-wise Adagrad.
+pub(super) const EPS: f32 = 1e-8;
+/// Examples whose scores one thread computes at a time.
+const EXAMPLES: usize = 32;
+/// Rows turned into embeddings at a time when a model is read out.
+pub(super) const READ_BLOCK: usize = 4096;
+
+/// One side on the CPU: an embedding for every input, and the layers above them.
+pub(super) struct HostSide {
+    pub(super) table: HostTable,
+    pub(super) layers: Layers,
+}
+
+impl HostSide {
+    pub(super) fn new(table: HostTable, layers: Layers) -> Self {
+        Self { table, layers }
+    }
+
+    pub(super) fn embeddings(&self, inputs: &Inputs<'_>) -> Result<Matrix, DeviceError> {
+        let dim = self.table.dim();
+        let mut matrix = Matrix::zeros(inputs.rows(), dim);
+        for (block, target) in matrix.data_mut().chunks_mut((READ_BLOCK * dim).max(1)).enumerate() {
+            let first = block * READ_BLOCK;
+            let bags = inputs.whole(first..first + target.len() / dim)?;
+            target.copy_from_slice(&out(&self.layers.forward(&self.table.gathered(&bags))));
+        }
+        Ok(matrix)
+    }
+}
+
+/// What came out of all parts.
+fn out(passed: &[Passed]) -> Vec<f32> {
+    passed.iter().flat_map(|part| part.out.iter().copied()).collect()
+}
+
+/// Learns from one step; returns its loss summed over the examples. `rate` scales the step sizes.
+pub(super) fn learn([users, items]: [&mut HostSide; 2], step: &Step, knobs: &Knobs, rate: f32) -> f64 {
+    let passed = [(&*users, &step.users), (&*items, &step.items)]
+        .map(|(side, bags)| side.layers.forward(&side.table.gathered(bags)));
+    let [u, v] = passed.each_ref().map(|passed| out(passed));
+    let (loss, gradients) = softmax(step, knobs, users.table.dim(), &u, &v);
+    for ((side, bags), (passed, mut gradient)) in
+        [(users, &step.users), (items, &step.items)].into_iter().zip(passed.iter().zip(gradients))
+    {
+        let dense = side.layers.backward(passed, &mut gradient);
+        side.layers.step(&dense, knobs.tower_lr * rate);
+        side.table.learn(&bags.segments(), &gradient, knobs.lr * rate, EPS);
+    }
+    loss
+}
+
+/// The loss summed over the examples, and the gradients of its mean by the vectors of examples `u` `[examples, dim]` and
+/// of columns `v` `[columns, dim]`.
+pub(super) fn softmax(step: &Step, knobs: &Knobs, dim: usize, u: &[f32], v: &[f32]) -> (f64, [Vec<f32>; 2]) {
+    let (arch, columns, examples) = (Arch::new(), step.columns(), step.examples());
+    let part = examples.div_ceil(PARTS).max(1);
+    let mut by_user = vec![0.0; u.len()];
+    let scale = 1.0 / (knobs.tau * examples.max(1) as f32);
+    let columns_view = View::new(v, columns, dim);
+    let parts: Vec<(f64, Vec<f32>)> = by_user
+        .par_chunks_mut((part * dim).max(1))
+        .enumerate()
+        .map(|(nth, by_user)| {
+            let (mut loss, mut by_item) = (0.0, vec![0.0; v.len()]);
+            let mut scores = vec![0.0; EXAMPLES * columns];
+            for (block, by_user) in by_user.chunks_mut(EXAMPLES * dim).enumerate() {
+                let (first, rows) = (nth * part + block * EXAMPLES, by_user.len() / dim);
+                let users = View::new(&u[first * dim..], rows, dim);
+                let scores = &mut scores[..rows * columns];
+                product(ViewMut::new(scores, rows, columns), users, columns_view.transposed(), 0.0, 1.0 / knobs.tau);
+                for (row, scores) in scores.chunks_exact_mut(columns).enumerate() {
+                    loss += arch.dispatch(ExampleLoss { step, example: first + row, scores, scale });
+                }
+                let pulls = View::new(scores, rows, columns);
+                product(ViewMut::new(by_user, rows, dim), pulls, columns_view, 0.0, 1.0);
+                product(ViewMut::new(&mut by_item, columns, dim), pulls.transposed(), users, 1.0, 1.0);
+            }
+            (loss, by_item)
+        })
+        .collect();
+    let loss = parts.iter().map(|(loss, _)| loss).sum();
+    let mut by_item = vec![0.0; v.len()];
+    by_item.par_chunks_mut(1 << 14).enumerate().for_each(|(nth, sums)| {
+        for (_, part) in &parts {
+            sums.iter_mut().zip(&part[nth << 14..]).for_each(|(sum, number)| *sum += number);
+        }
+    });
+    (loss, [by_user, by_item])
+}
+
+/// One example's loss; its scores become `scale` times the gradient of the loss by them. A struct, as a closure may be
+/// compiled without vector instructions.
+struct ExampleLoss<'a> {
+    step: &'a Step,
+    example: usize,
+    scores: &'a mut [f32],
+    scale: f32,
+}
+
+impl WithSimd for ExampleLoss<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let Self { step, example, scores, scale } = self;
+        scores.iter_mut().zip(&step.log_q).for_each(|(score, log_q)| *score -= log_q);
+        for &column in step.known(example) {
+            scores[column as usize] = f32::MIN;
+        }
+        let own = step.own[example] as usize;
+        let own_score = scores[own];
+        let mut tops = [f32::MIN; 16];
+        for scores in scores.chunks(16) {
+            tops.iter_mut().zip(scores).for_each(|(top, score)| *top = top.max(*score));
+        }
+        let top = tops.iter().copied().fold(f32::MIN, f32::max);
+        let mut sums = [0.0f32; 16];
+        for scores in scores.chunks_mut(16) {
+            for (sum, score) in sums.iter_mut().zip(scores) {
+                *score = exp(*score - top);
+                *sum += *score;
+            }
+        }
+        let sum: f32 = sums.iter().sum();
+        let share = scale / sum;
+        scores.iter_mut().for_each(|score| *score *= share);
+        for &column in step.known(example) {
+            scores[column as usize] = 0.0;
+        }
+        scores[own] -= scale;
+        f64::from(sum.ln()) + f64::from(top) - f64::from(own_score)
+    }
+}

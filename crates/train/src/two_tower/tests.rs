@@ -1,0 +1,195 @@
+//! The fast step beside plain loops in 64 bits, and beside differences.
+#![allow(clippy::unwrap_used)]
+
+use lookalike_bundle::{ItemRow, Row, UserRow};
+use lookalike_dataset::{Csr, Features, Pair};
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::host::softmax;
+use super::inputs::{History, Inputs};
+use super::layers::Layers;
+use super::step::{Step, Steps};
+use crate::preset::{Knobs, Preset, TwoTower};
+
+fn knobs() -> TwoTower {
+    let Knobs::TwoTower(knobs) = Preset::load("two-tower").unwrap().knobs else { panic!("not a two-tower") };
+    TwoTower { history: 3, negatives: 20, ..knobs }
+}
+
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    (0..count).map(|_| rng.random::<f32>() - 0.5).collect()
+}
+
+/// Each user had about a tenth of the items.
+fn history(users: usize, items: usize) -> Csr<UserRow, ItemRow> {
+    let pair = |at: usize| Pair {
+        row: UserRow::new((at / items) as u32),
+        col: ItemRow::new((at % items) as u32),
+        weight: 1.0,
+    };
+    let pairs: Vec<_> = (0..users * items).filter(|at| at.wrapping_mul(2_654_435_761) % 97 < 10).map(pair).collect();
+    Csr::from_pairs(users, items, &pairs)
+}
+
+fn step(train: &Csr<UserRow, ItemRow>, batch: &[Pair<UserRow, ItemRow>], knobs: &TwoTower, seed: u64) -> Step {
+    let none = Features::none;
+    let history = Some(History { had: train, ages: &[], half_life: f32::INFINITY, most: knobs.history });
+    let users = Inputs::new("user", train.n_rows(), none(train.n_rows()), history).unwrap();
+    let items = Inputs::new("item", train.n_cols(), none(train.n_cols()), None).unwrap();
+    Steps::new(train).step(batch, [&users, &items], knobs, seed).unwrap()
+}
+
+/// The softmax loss and its gradients, number by number.
+fn plain(step: &Step, knobs: &TwoTower, dim: usize, u: &[f32], v: &[f32]) -> (f64, [Vec<f64>; 2]) {
+    let (mut loss, mut by_user, mut by_item) = (0.0, vec![0.0; u.len()], vec![0.0; v.len()]);
+    let scale = 1.0 / (f64::from(knobs.tau) * step.examples() as f64);
+    for example in 0..step.examples() {
+        let product = |column: usize| -> f64 {
+            (0..dim).map(|d| f64::from(u[example * dim + d]) * f64::from(v[column * dim + d])).sum()
+        };
+        let score = |column: usize| product(column) / f64::from(knobs.tau) - f64::from(step.log_q[column]);
+        let counts = |column: &usize| !step.known(example).contains(&(*column as u32));
+        let columns: Vec<usize> = (0..step.columns()).filter(counts).collect();
+        let total: f64 = columns.iter().map(|&column| score(column).exp()).sum();
+        let own = step.own[example] as usize;
+        loss += total.ln() - score(own);
+        for column in columns {
+            let pull = (score(column).exp() / total - f64::from(u8::from(column == own))) * scale;
+            for d in 0..dim {
+                by_user[example * dim + d] += pull * f64::from(v[column * dim + d]);
+                by_item[column * dim + d] += pull * f64::from(u[example * dim + d]);
+            }
+        }
+    }
+    (loss, [by_user, by_item])
+}
+
+#[test]
+fn the_softmax_is_that_of_plain_loops_at_odd_sizes() {
+    for (users, items, batch, dim) in [(1, 2, 1, 1), (7, 31, 5, 3), (40, 90, 33, 17), (61, 200, 301, 64)] {
+        let train = history(users, items);
+        let pairs: Vec<_> = train.pairs().take(batch).collect();
+        if pairs.is_empty() {
+            continue;
+        }
+        let knobs = knobs();
+        let step = step(&train, &pairs, &knobs, 5);
+        let (u, v) = (numbers(step.examples() * dim, 1), numbers(step.columns() * dim, 2));
+        let (loss, gradients) = softmax(&step, &knobs, dim, &u, &v);
+        let (expected, plain) = plain(&step, &knobs, dim, &u, &v);
+        assert!((loss - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{loss} is not {expected}");
+        for (found, plain) in gradients.iter().zip(&plain) {
+            let most = plain.iter().fold(0.0f64, |most, number| most.max(number.abs()));
+            for (found, plain) in found.iter().zip(plain) {
+                assert!((f64::from(*found) - plain).abs() < 2e-5 * (most + 1e-3), "{found} is not {plain}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_names_what_it_compares() {
+    let train = history(40, 90);
+    let pairs: Vec<_> = train.pairs().step_by(3).take(50).collect();
+    let knobs = knobs();
+    let step = step(&train, &pairs, &knobs, 9);
+    // Items of a side without features and history are their own rows.
+    let column = |column: u32| step.items.bag(column as usize)[0];
+    assert!(step.columns() > 50usize.div_ceil(10) && step.columns() <= 70);
+    for (example, pair) in pairs.iter().enumerate() {
+        assert_eq!(column(step.own[example]), pair.col.get());
+        let had: Vec<u32> = step.known(example).iter().map(|&known| column(known)).collect();
+        let expected: Vec<u32> = (0..step.columns() as u32)
+            .map(column)
+            .filter(|item| *item != pair.col.get() && train.cols(pair.row).contains(item))
+            .collect();
+        assert_eq!(had, expected);
+        // The id, then at most three items of the history, and never the one to be foretold.
+        let bag: Vec<_> = step.users.weighed(example).collect();
+        assert_eq!(bag[0], (pair.row.get(), 1.0));
+        let drawn: Vec<u32> = bag[1..].iter().map(|(row, _)| row - train.n_rows() as u32).collect();
+        assert_eq!(drawn.len(), (train.cols(pair.row).len() - 1).min(3));
+        assert!(drawn.iter().all(|item| *item != pair.col.get() && train.cols(pair.row).contains(item)));
+        let total: f32 = bag[1..].iter().map(|(_, weight)| weight).sum();
+        assert!(drawn.is_empty() || (total - 1.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn the_chance_of_a_column_is_what_is_counted() {
+    let train = history(30, 40);
+    let all: Vec<_> = train.pairs().collect();
+    let knobs = TwoTower { negatives: 6, ..knobs() };
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+    let (mut met, mut said) = (vec![0.0; 40], vec![0.0f32; 40]);
+    let rounds = 4000;
+    for round in 0..rounds {
+        let batch: Vec<_> = (0..8).map(|_| all[rng.random_range(0..all.len())]).collect();
+        let step = step(&train, &batch, &knobs, round);
+        for (column, log_q) in step.log_q.iter().enumerate() {
+            let item = step.items.bag(column)[0] as usize;
+            met[item] += 1.0 / rounds as f32;
+            said[item] = log_q.exp();
+        }
+    }
+    for (met, said) in met.iter().zip(&said).filter(|(met, _)| **met > 0.0) {
+        assert!((met - said).abs() < 0.05, "{met} of the steps, where {said} are foretold");
+    }
+}
+
+#[test]
+fn ids_are_left_out_as_often_as_asked_for() {
+    let train = history(40, 90);
+    let pairs: Vec<_> = train.pairs().take(300).collect();
+    let knobs = TwoTower { id_dropout: 0.4, history: 0, ..knobs() };
+    let step = step(&train, &pairs, &knobs, 2);
+    let left_out = (0..step.examples()).filter(|&example| step.users.bag(example).is_empty()).count();
+    assert!((90..150).contains(&left_out), "{left_out} of 300");
+}
+
+/// A fixed product of what comes out is what is lost; its gradients are compared with differences.
+#[test]
+fn the_way_back_is_that_of_differences() {
+    for (rows, dim, widths, unit) in [(1, 3, vec![], true), (5, 4, vec![6], true), (37, 5, vec![7, 3], false)] {
+        let mut layers = Layers::new("t", dim, &widths, unit, 3);
+        // The last layer starts at zero, where nothing would be seen of those before it.
+        let count = layers.parameters.len();
+        layers.parameters[count - 2].value.iter_mut().zip(numbers(1000, 8)).for_each(|(w, n)| *w = n);
+        let (input, pull) = (numbers(rows * dim, 4), numbers(rows * dim, 5));
+        let loss = |layers: &Layers, input: &[f32]| -> f64 {
+            let out: Vec<f32> = layers.forward(input).into_iter().flat_map(|part| part.out).collect();
+            out.iter().zip(&pull).map(|(o, p)| f64::from(*o) * f64::from(*p)).sum()
+        };
+        let mut gradient = pull.clone();
+        let dense = layers.backward(&layers.forward(&input), &mut gradient);
+        let step = 1e-3;
+        let here = loss(&layers, &input);
+        // Where a unit of a layer is switched on or off in between, the gradient is that of either side.
+        let close = |found: f32, more: f64, less: f64| {
+            let sides = [more - here, here - less].map(|difference| difference / f64::from(step));
+            let room = 2e-2 * (1.0 + sides[0].abs());
+            let (low, high) = (sides[0].min(sides[1]) - room, sides[0].max(sides[1]) + room);
+            assert!((low..=high).contains(&f64::from(found)), "{found} is not from {low} to {high}");
+        };
+        for at in 0..input.len() {
+            let moved = |by: f32| {
+                let mut input = input.clone();
+                input[at] += by;
+                loss(&layers, &input)
+            };
+            close(gradient[at], moved(step), moved(-step));
+        }
+        for (nth, dense) in dense.iter().enumerate() {
+            for at in 0..dense.len() {
+                let moved = |by: f32| {
+                    let mut layers = layers.clone();
+                    layers.parameters[nth].value[at] += by;
+                    loss(&layers, &input)
+                };
+                close(dense[at], moved(step), moved(-step));
+            }
+        }
+    }
+}

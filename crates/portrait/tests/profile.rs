@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::path::Path;
 
 use jiff::civil::{Date, date};
-use lookalike_portrait::{Catalogue, Error, Profile, Values, snapshot, why};
+use lookalike_portrait::{Catalogue, Profile, Values, snapshot, why};
 use lookalike_store::{Project, Store};
 use proptest::prelude::*;
 
@@ -85,7 +85,7 @@ impl Shop {
         shop.write("shelf.csv", &format!("item,wide,narrow,brand\n{shelf}"));
         shop.log(events);
         for (name, text) in tags {
-            shop.write(&format!("tags/{name}.toml"), text);
+            shop.write(format!("tags/{name}.toml"), text);
         }
         shop
     }

@@ -152,9 +152,9 @@ fn repeated_keys_are_found_again() {
     // Nine users buy four items in turn: after 36 of 112 lines every pair repeats, and so do the two lines more.
     assert_eq!(found(&of(declared("key = [\"u\", \"i\"]", "")), "log: key is unique"), (false, 78.0));
     // A number may be written in several ways, so that the store cannot tell.
-    let findings = of(declared("key = [\"u\", \"v\"]", ""));
-    assert_eq!(found(&findings, "log: key is unique"), (true, 0.0));
-    assert!(findings.iter().any(|finding| finding.note.contains("`v` of the key is not in the store")));
+    let numbers = of(declared("key = [\"u\", \"v\"]", ""));
+    assert_eq!(found(&numbers, "log: key is unique"), (true, 0.0));
+    assert!(numbers.iter().any(|finding| finding.note.contains("`v` of the key is not in the store")));
     let stitched = declared("key = [\"u\", \"i\"]", "[identity]\n");
     assert_eq!(found(&of(stitched), "log: key is unique"), (true, 0.0));
     // Where the key was declared when the lines were read, nothing repeats it.

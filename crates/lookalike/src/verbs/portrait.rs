@@ -361,7 +361,8 @@ pub fn tag(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(), Fai
             let shares =
                 [0.05_f64, 0.2, 0.4, 0.5, 0.6, 0.8, 0.95].into_iter().filter(|share| share.min(1.0 - share) >= cell);
             let shares: Vec<f64> = shares.collect();
-            let found = quantile(&numbers, &shares)?.unwrap_or_default();
+            let found =
+                quantile(&numbers, &shares).map_err(lookalike_portrait::segment::Error::from)?.unwrap_or_default();
             let quantiles: Vec<(f64, f64)> = shares.into_iter().zip(found).collect();
             let shown = quantiles.iter().map(|(share, value)| format!("{:.0} % {}", 100.0 * share, number(*value)));
             say.line(format!("  quantiles: {}", shown.collect::<Vec<_>>().join(", ")));

@@ -253,11 +253,10 @@ fn rules_that_tell_a_tag_become_a_tag() {
     assert_eq!(overlaps.len(), 3);
     assert!(overlaps.iter().all(|overlap| overlap["first"] == overlap["second"] && overlap["jaccard"] == 1.0));
     shop.run(&["show", "user", "u07", "--why", name]).says(&["because x", "kind"]);
-    let refused =
-        |target: &str, on: &str| shop.run(&["segment", "fit", "segment/more", "--target", target, "--on", on]);
+    let refused = |target: &str, on: &str| shop.run(&["segment", "fit", "more/told", "--target", target, "--on", on]);
     refused("consumption/value/spend", on).hints(1, &["no values that divide the users"]);
     refused(target, target).fails(2, &["cannot be told by itself"]);
     refused("consumption/value/teir", on).hints(1, &["no tag", "did you mean"]);
-    let both = ["segment", "fit", "segment/more", "--target", target, "--on", on, "--k", "3"];
+    let both = ["segment", "fit", "more/told", "--target", target, "--on", on, "--k", "3"];
     shop.run(&both).fails(2, &["cannot be used with"]);
 }

@@ -146,7 +146,7 @@ fn repeated_keys_are_found_again() {
     let shop = folder("?", "u1,i1,2020-04-28,3,web\nu1,i1,2020-04-28,4,web\n");
     let store = shop.store();
     let of = |toml: String| {
-        let shop = folder("?", "").write("lookalike.toml", toml);
+        let shop = folder("?", "").write("lookalike.toml", toml).write("links.csv", "a,b\nu1,u2\n");
         check(&shop.project(), &store, at("2020-04-29T00:00:00Z"), None).unwrap()
     };
     // Nine users buy four items in turn: after 36 of 112 lines every pair repeats, and so do the two lines more.
@@ -155,7 +155,10 @@ fn repeated_keys_are_found_again() {
     let numbers = of(declared("key = [\"u\", \"v\"]", ""));
     assert_eq!(found(&numbers, "log: key is unique"), (true, 0.0));
     assert!(numbers.iter().any(|finding| finding.note.contains("`v` of the key is not in the store")));
-    let stitched = declared("key = [\"u\", \"i\"]", "[identity]\n");
+    let stitched = declared(
+        "key = [\"u\", \"i\"]",
+        "[identity]\n[sources.links]\npath = \"links.csv\"\ntable = \"edges\"\nkind = \"same-person\"\nmap = { from = \"a\", to = \"b\" }\n",
+    );
     assert_eq!(found(&of(stitched), "log: key is unique"), (true, 0.0));
     // Where the key was declared when the lines were read, nothing repeats it.
     let kept = folder("?", "").write("lookalike.toml", declared("key = [\"u\", \"i\"]", ""));

@@ -71,7 +71,7 @@ pub fn fit(common: &Common, name: &str, on: &[String], target: &str, depth: usiz
     sentences.iter().for_each(|rule| say.line(format!("  {rule}")));
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let judged =
-        held_out.map_or(String::new(), |share| format!(", {} of users it was not learned from", percent(share)));
+        held_out.map_or(String::new(), |share| format!(", {} of users they were not learned from", percent(share)));
     let stated = format!(
         "these rules tell {} of {} users as `{target}` does{judged}; always saying the commonest value tells {}",
         percent(fidelity),

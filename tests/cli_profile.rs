@@ -64,6 +64,23 @@ fn a_portrait_fits_on_a_screen_and_is_explained() {
     let why = shop.run(&["show", "user", "u07", "--why", "consumption/value/tier", "--json"]).json();
     assert_eq!(why["parents"][0]["name"], "consumption/value/spend");
     assert!(why["confidence"].as_f64().unwrap() > 0.8);
+    let held = |grounds: &serde_json::Value| -> Vec<serde_json::Value> {
+        grounds.as_array().unwrap().iter().filter(|ground| ground["holds"] == true).cloned().collect()
+    };
+    let grounds = held(&why["grounds"]);
+    assert_eq!((grounds.len(), &grounds[0]["value"]), (1, &why["value"]));
+    let compared = &grounds[0]["comparisons"][0];
+    let (own, at) = (compared["threshold"]["own"].as_f64().unwrap(), compared["threshold"]["at"].as_f64().unwrap());
+    assert_eq!(compared["threshold"]["tag"], "consumption/value/spend");
+    // The figure at which the value changes is one of a user, and on its right side.
+    assert_eq!(own >= at, compared["text"].as_str().unwrap().contains('>'), "{compared}");
+    shop.run(&["show", "user", "u07", "--why", "consumption/value/tier"]).says(&[
+        "because spend_pct",
+        "that is consumption/value/spend from",
+        "and here",
+    ]);
+    let scores = shop.run(&["show", "user", "u07", "--why", "consumption/stage/rfm"]);
+    scores.says(&["because consumption/activity/recency is", "score", "because consumption/value/spend is"]);
     shop.run(&["show", "user", "nobody"]).hints(1, &["no user `nobody`"]);
     shop.run(&["show", "tag", "spend"]).hints(1, &["no tag `spend`", "consumption/value/spend"]);
     shop.run(&["show", "tag", "consumption/value/spend"]).says(&["quantiles:", "100 users have a value (100.0 %)"]);
@@ -194,4 +211,52 @@ fn an_interrupted_or_failed_profile_leaves_the_old_one() {
     assert!(before.iter().filter(kept).eq(after.iter().filter(kept)));
     shop.run(&["profile", "--anew", "--quiet"]).ok();
     assert!(before == shop.files("profiles"));
+}
+
+#[test]
+fn who_moved_since_a_day_is_what_the_diff_of_profiles_says() {
+    let shop = profiled();
+    let mut days: Vec<String> = std::fs::read_dir(shop.path("profiles"))
+        .unwrap()
+        .map(|day| day.unwrap().file_name().into_string().unwrap())
+        .collect();
+    days.sort();
+    let difference = shop.run(&["profile", "diff", &days[0], &days[1], "--json"]).json();
+    for name in ["consumption/stage/rfm", "consumption/value/tier"] {
+        let said = shop.run(&["segment", "compare", name, "--since", &days[0], "--json"]).json();
+        let flow = difference["flows"].as_array().unwrap().iter().find(|flow| flow["tag"] == name).unwrap().clone();
+        assert_eq!((&said["values"], &said["counts"]), (&flow["values"], &flow["counts"]));
+        assert_eq!((&said["after"], &said["same_definition"]), (&days[1].as_str().into(), &true.into()));
+    }
+    let rfm = "consumption/stage/rfm";
+    shop.run(&["segment", "compare", rfm, "--since", &days[0]]).says(&["from (row) to (column)", "champions"]);
+    shop.run(&["segment", "compare", rfm, "--since", &days[1]]).hints(2, &["is not before", "earlier profile"]);
+    shop.run(&["segment", "compare", rfm, "--since", "2024-02-02"]).hints(1, &["no profile in", "2024-02-02"]);
+    let number = ["segment", "compare", "consumption/value/spend", "--since", &days[0]];
+    shop.run(&number).hints(1, &["no values that users could move between"]);
+    shop.run(&["segment", "compare", rfm]).fails(2, &["SECOND"]);
+}
+
+#[test]
+fn rules_that_tell_a_tag_become_a_tag() {
+    let shop = profiled();
+    let (name, target) = ("segment/told", "consumption/value/tier");
+    let on = "consumption/value/spend,consumption/activity/recency";
+    let said = shop.run(&["segment", "fit", name, "--target", target, "--on", on, "--json"]).json();
+    // Tiers are cuts of spend, so that two comparisons tell them all.
+    assert_eq!((&said["users"], &said["fidelity"]), (&100.into(), &1.0.into()));
+    assert!(said["held_out_fidelity"].as_f64().unwrap() >= 0.8, "{said}");
+    assert!(said["commonest"].as_f64().unwrap() < 0.5);
+    shop.run(&["profile", "--quiet"]).ok();
+    let said = shop.run(&["segment", "compare", name, target, "--json"]).json();
+    let overlaps = said["overlaps"].as_array().unwrap();
+    assert_eq!(overlaps.len(), 3);
+    assert!(overlaps.iter().all(|overlap| overlap["first"] == overlap["second"] && overlap["jaccard"] == 1.0));
+    shop.run(&["show", "user", "u07", "--why", name]).says(&["because x", "kind"]);
+    let refused = |target: &str, on: &str| shop.run(&["segment", "fit", "more/told", "--target", target, "--on", on]);
+    refused("consumption/value/spend", on).hints(1, &["no values that divide the users"]);
+    refused(target, target).fails(2, &["cannot be told by itself"]);
+    refused("consumption/value/teir", on).hints(1, &["no tag", "did you mean"]);
+    let both = ["segment", "fit", "more/told", "--target", target, "--on", on, "--k", "3"];
+    shop.run(&both).fails(2, &["cannot be used with"]);
 }

@@ -182,6 +182,8 @@ fn every_path_exists() {
     shop.run(&["profile", "--as-of", "2024-07-01", "--quiet"]).ok();
     let fit = ["segment", "fit", "segment/behaviour", "--on", "consumption/value/spend", "--k", "2", "--quiet"];
     shop.run(&fit).ok();
+    let tier = ["--target", "consumption/value/tier", "--on", "consumption/value/spend", "--quiet"];
+    shop.run(&[&["segment", "fit", "told/tier"][..], &tier].concat()).ok();
     let places = places(&shop);
     for name in PAGES {
         let Code { spans, commands } = code(&page(name));

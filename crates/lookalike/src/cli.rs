@@ -293,13 +293,20 @@ pub enum Show {
 
 #[derive(Subcommand)]
 pub enum Segment {
-    /// Cluster users by numeric tags, and leave the clusters as a tag of the project
+    /// Cluster users by numeric tags, or learn rules that tell the values of a tag by them, and leave that as a tag of the
+    /// project
     Fit {
         /// Name of the new tag, such as segment/behaviour
         name: String,
         /// Tags that are numbers, with commas between
         #[arg(long, value_name = "TAGS", value_delimiter = ',', required = true)]
         on: Vec<String>,
+        /// Rules that tell the values of this tag, in the place of clusters
+        #[arg(long, value_name = "TAG", conflicts_with_all = ["k", "most"])]
+        target: Option<String>,
+        /// The most comparisons of a rule, with --target
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10))]
+        depth: u32,
         /// How many clusters [default: the most that are stable]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
         k: Option<u32>,
@@ -317,12 +324,16 @@ pub enum Segment {
         #[command(flatten)]
         of: OfDay,
     },
-    /// How the values of two segments overlap
+    /// How the values of two segments overlap, or how users moved between the values of one since an earlier day
     Compare {
         /// Name of a tag with values
         first: String,
         /// Name of another
-        second: String,
+        #[arg(required_unless_present = "since")]
+        second: Option<String>,
+        /// Day of an earlier profile: who moved from which value to which since then
+        #[arg(long, value_name = "DATE", conflicts_with = "second")]
+        since: Option<Date>,
         #[command(flatten)]
         of: OfDay,
     },

@@ -11,29 +11,32 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::prelude::{SessionConfig, SessionContext, col, lit};
+use datafusion::prelude::{col, lit};
 use datafusion::scalar::ScalarValue;
 use lookalike_store::{Store, Table};
 
 use crate::clock::Clock;
 use crate::column::{Column, NONE, Values};
 use crate::error::{Error, Result};
-use crate::plan::unreadable;
 use crate::segment::cluster::{Scaling, place};
 use crate::segment::rfm::{Range, Thresholds, segment};
-use crate::sql::Sql;
+use crate::sql::{Sql, unreadable};
 use crate::tag::{Scores, Tag};
 
 /// What expressions over tags see: for each name the values of its tag, their percentiles (`…_pct`, from 0 to 1), and
 /// the events behind them (`…_n`).
-struct Parents {
-    batch: RecordBatch,
+pub(crate) struct Parents {
+    pub batch: RecordBatch,
     /// The least evidence of the parents that have a value.
     evidence: Vec<u32>,
 }
 
 impl Parents {
-    fn new(from: &BTreeMap<String, String>, columns: &HashMap<String, Column>, users: usize) -> Result<Parents> {
+    pub(crate) fn new(
+        from: &BTreeMap<String, String>,
+        columns: &HashMap<String, Column>,
+        users: usize,
+    ) -> Result<Parents> {
         let (mut fields, mut arrays) = (Vec::new(), Vec::<ArrayRef>::new());
         let mut evidence = vec![u32::MAX; users];
         let mut push = |name: String, array: ArrayRef| {
@@ -271,9 +274,7 @@ pub(crate) fn query(store: &Store, clock: &Clock, tag: &Tag, sql: &str, users: &
     let runtime = runtime.map_err(|source| failed(DataFusionError::IoError(source)))?;
     let text = sql.replace(":as_of", &format!("DATE '{}'", clock.date));
     let batches = runtime.block_on(async {
-        let mut config = SessionConfig::new();
-        config.options_mut().sql_parser.enable_ident_normalization = false;
-        let context = SessionContext::new_with_config(config);
+        let context = lookalike_store::sql::session();
         for table in Table::ALL {
             let part = Part::new(store.reader(), table)?;
             let rows = StreamingTable::try_new(part.schema.clone(), vec![Arc::new(part)]).map_err(failed)?;

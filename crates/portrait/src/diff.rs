@@ -1,12 +1,14 @@
 //! What changed between two profiles: which tags, who moved, and whether the tag or the users changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use lookalike_measure::psi;
 use serde::Serialize;
 
 use crate::column::{Column, Values};
+use crate::error::Result;
 use crate::profile::Profile;
+use crate::segment;
 
 /// What changed between two profiles.
 #[derive(Debug, Clone, Serialize)]
@@ -110,22 +112,29 @@ fn same(was: &Column, a: usize, is: &Column, b: usize) -> bool {
     }
 }
 
+/// How the users of both profiles moved between the values of a tag; groups of fewer than `min_cell` users are not told.
+pub fn moved(before: &Profile, after: &Profile, tag: &str, min_cell: u32) -> Result<Flow> {
+    let (was, is) = (&before.columns[before.tag(tag)?], &after.columns[after.tag(tag)?]);
+    Ok(flow(tag, was, is, &pairs(&before.users, &after.users), min_cell))
+}
+
 fn flow(tag: &str, was: &Column, is: &Column, pairs: &[(usize, usize)], min_cell: u32) -> Flow {
-    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for (a, b) in pairs {
-        let key = (was.values.text(*a).unwrap_or(WITHOUT), is.values.text(*b).unwrap_or(WITHOUT));
-        *counts.entry(key).or_default() += 1;
-    }
-    let mut values: Vec<&str> = counts.keys().flat_map(|(from, to)| [*from, *to]).filter(|v| *v != WITHOUT).collect();
-    values.sort_unstable();
+    let from: Vec<&str> = pairs.iter().map(|(row, _)| was.values.text(*row).unwrap_or(WITHOUT)).collect();
+    let to: Vec<&str> = pairs.iter().map(|(_, row)| is.values.text(*row).unwrap_or(WITHOUT)).collect();
+    let mut values: Vec<&str> = from.iter().chain(&to).copied().collect();
+    // Users without a value come last.
+    values.sort_unstable_by_key(|value| (*value == WITHOUT, *value));
     values.dedup();
-    if counts.keys().any(|(from, to)| [*from, *to].contains(&WITHOUT)) {
-        values.push(WITHOUT);
-    }
-    let count = |from: &str, to: &str| {
-        Some(counts.get(&(from, to)).copied().unwrap_or_default()).filter(|n| *n == 0 || *n >= u64::from(min_cell))
+    let places: HashMap<&str, u32> = values.iter().copied().zip(0..).collect();
+    let labels = |texts: &[&str]| texts.iter().map(|text| places[text]).collect::<Vec<u32>>();
+    let n = values.len();
+    // Labels are places among the values, so that this cannot fail.
+    let table = segment::flow::Flow::between(&labels(&from), &labels(&to), n).ok();
+    let count = |from: usize, to: usize| {
+        let count = table.as_ref().map_or(0, |table| table.count(from, to));
+        Some(count).filter(|n| *n == 0 || *n >= u64::from(min_cell))
     };
-    let counts = values.iter().map(|from| values.iter().map(|to| count(from, to)).collect()).collect();
+    let counts = (0..n).map(|from| (0..n).map(|to| count(from, to)).collect()).collect();
     Flow { tag: tag.to_owned(), values: values.into_iter().map(str::to_owned).collect(), counts }
 }
 

@@ -14,9 +14,11 @@ use rayon::prelude::*;
 use crate::column::{Column, NONE, Names, Values};
 use crate::error::Result;
 use crate::fold::{Population, Said, State, weighed};
+use crate::opinion::learn;
 use crate::plan::{Job, Part, Plan};
 use crate::rows::Text;
 use crate::segment::lifecycle;
+use crate::sentiment::Learned;
 
 /// What the jobs of a plan say of the users that have events before the day.
 pub(crate) struct Found {
@@ -24,11 +26,14 @@ pub(crate) struct Found {
     pub users: Vec<String>,
     /// A column a job.
     pub columns: Vec<Column>,
+    /// What each job learned from ratings, if it did.
+    pub learned: Vec<Option<Learned>>,
 }
 
 /// Goes over all events: once to know everybody where that is needed, once to say something of each.
 pub(crate) fn run(store: &Store, plan: &mut Plan) -> Result<Found> {
     let ends = store.group_ends()?;
+    learn(store, plan)?;
     let compared = plan.comparisons();
     let populations = match compared.jobs.is_empty() {
         false => everybody(store, plan, &compared, ends.len())?,
@@ -36,7 +41,7 @@ pub(crate) fn run(store: &Store, plan: &mut Plan) -> Result<Found> {
     };
     let plan = &*plan;
     let all = plan.everything();
-    let mut found = Found { users: Vec::new(), columns: plan.jobs.iter().map(|(_, job)| empty(job)).collect() };
+    let mut found = nobody(plan);
     let mut met = vec![Names::default(); plan.jobs.len()];
     in_order(
         ends.len(),
@@ -78,7 +83,7 @@ impl Job {
 
 /// Works on all row groups at once, and takes in what was found in their order. No more than some of the results are
 /// held at a time.
-fn in_order<T: Send>(
+pub(crate) fn in_order<T: Send>(
     groups: usize,
     work: impl Fn(usize) -> Result<T> + Sync,
     mut take_in: impl FnMut(T),
@@ -174,7 +179,7 @@ fn each(
     ends: &[String],
     group: usize,
 ) -> Result<(Found, Vec<Names>)> {
-    let mut found = Found { users: Vec::new(), columns: plan.jobs.iter().map(|(_, job)| empty(job)).collect() };
+    let mut found = nobody(plan);
     let mut memory = plan.memory();
     let states = plan.jobs.iter().map(|(_, job)| job.start()).collect();
     let mut current = Current { user: None, states, seen_before: false };
@@ -243,6 +248,12 @@ fn used(codes: &mut [u32], names: &[String]) -> Vec<String> {
     }
     codes.iter_mut().filter(|code| **code != NONE).for_each(|code| *code = places[*code as usize]);
     kept
+}
+
+/// What is said before the first user.
+fn nobody(plan: &Plan) -> Found {
+    let columns = plan.jobs.iter().map(|(_, job)| empty(job)).collect();
+    Found { users: Vec::new(), columns, learned: plan.jobs.iter().map(|(_, job)| plan.learned(job)).collect() }
 }
 
 /// The column of a job before the first user.

@@ -10,9 +10,11 @@ use twox_hash::XxHash3_64;
 use crate::clock::Clock;
 use crate::column::{NONE, Names};
 use crate::error::{Error, Result};
+use crate::opinion::{Lesson, Sentiment};
 use crate::rows::{Batch, ItemRows, Items, Rows, Text, Vocabulary, Way, all_days, all_hours, all_texts, same};
 use crate::segment::lifecycle::Windows;
-use crate::sql::{Expression, Sql};
+use crate::sentiment::{Learned, Reader};
+use crate::sql::{Expression, Sql, unreadable};
 use crate::tag::{Body, Measure, Over, Rank, Tag, Window};
 
 /// What is wanted of an expression.
@@ -26,6 +28,8 @@ enum Want {
     Code,
     /// Anything that is different where it is different.
     Mark,
+    /// Numbers: how content the text is.
+    Content,
 }
 
 /// An expression and what was wanted of it.
@@ -41,6 +45,8 @@ struct Slot {
     of_items: Option<Values>,
     /// The names that codes are places of; `None` as long as they are not known, and found on the way.
     names: Option<Names>,
+    /// What scores its texts, once there is one.
+    reader: Option<Reader>,
     /// Where it was met first.
     tag: Tag,
 }
@@ -138,6 +144,8 @@ pub(crate) struct Plan {
     filters: Vec<Filter>,
     /// A filter and a job a tag.
     pub jobs: Vec<(usize, Job)>,
+    /// What is learned first.
+    pub lessons: Vec<Lesson>,
 }
 
 /// What some of the jobs need.
@@ -189,24 +197,13 @@ impl Plan {
     /// Compiles `tags`, all of which look at events.
     pub(crate) fn new(store: &Store, clock: Clock, tags: &[&Tag]) -> Result<Plan> {
         let vocabulary = Vocabulary::of(store)?;
-        let mut compiler = Compiler { sql: Sql::new(), vocabulary, slots: Vec::new(), places: HashMap::new() };
-        let (mut filters, mut jobs) = (Vec::new(), Vec::new());
-        let mut known: HashMap<Over, usize> = HashMap::new();
+        let mut compiler = Compiler::new(vocabulary);
+        let mut jobs = Vec::new();
         for tag in tags {
             let over = tag.over().cloned().unwrap_or_default();
-            let filter = match known.get(&over) {
-                Some(filter) => *filter,
-                None => {
-                    let condition = over.condition.as_deref();
-                    let condition = condition.map(|text| compiler.slot(tag, text, Want::Mask)).transpose()?;
-                    filters.push(Filter { kinds: over.events.clone(), condition, window: over.window });
-                    known.insert(over, filters.len() - 1);
-                    filters.len() - 1
-                }
-            };
-            jobs.push((filter, compiler.job(tag)?));
+            jobs.push((compiler.filter(tag, over)?, compiler.job(tag)?));
         }
-        compiler.finish(store, clock, filters, jobs)
+        compiler.finish(store, clock, jobs)
     }
 
     /// What all jobs need.
@@ -222,10 +219,22 @@ impl Plan {
     }
 
     fn part(&self, jobs: Vec<usize>) -> Part {
+        let of = |job: &usize| (self.jobs[*job].0, self.jobs[*job].1.slots());
+        let needs = jobs.iter().map(of).collect();
+        Part { jobs, ..self.needs(needs) }
+    }
+
+    /// What lessons need.
+    pub(crate) fn taught(&self) -> Part {
+        let rated = self.lessons.iter().filter_map(|lesson| Some((lesson, lesson.rating?)));
+        self.needs(rated.map(|(lesson, rating)| (lesson.filter, vec![lesson.text, rating])).collect())
+    }
+
+    fn needs(&self, needs: Vec<(usize, Vec<At>)>) -> Part {
         let (mut slots, mut filters) = (vec![false; self.slots.len()], vec![false; self.filters.len()]);
-        for (filter, job) in jobs.iter().map(|job| &self.jobs[*job]) {
-            filters[*filter] = true;
-            job.slots().into_iter().for_each(|slot| slots[slot] = true);
+        for (filter, own) in needs {
+            filters[filter] = true;
+            own.into_iter().for_each(|slot| slots[slot] = true);
         }
         let own = || self.filters.iter().zip(&filters).filter(|(_, own)| **own).map(|(filter, _)| filter);
         own().filter_map(|filter| filter.condition).for_each(|slot| slots[slot] = true);
@@ -235,7 +244,7 @@ impl Plan {
             used.extend(slot.expression.columns.iter().cloned());
             item |= slot.expression.columns.iter().any(|name| self.items.batch.column_by_name(name).is_some());
         }
-        Part { jobs, rows: Rows::new(&used, item, kind), slots, filters }
+        Part { jobs: Vec::new(), rows: Rows::new(&used, item, kind), slots, filters }
     }
 
     /// The names that the codes of an expression are places of; none if they are found on the way.
@@ -250,6 +259,21 @@ impl Plan {
 
     pub(crate) fn set_names(&mut self, slot: At, names: Names) {
         self.slots[slot].names = Some(names);
+    }
+
+    /// The names of an expression, where they are known before the events are read.
+    pub(crate) fn known_names(&self, slot: At) -> Option<&Vec<String>> {
+        self.slots[slot].names.as_ref().map(|names| &names.names)
+    }
+
+    pub(crate) fn set_reader(&mut self, slot: At, reader: Reader) {
+        self.slots[slot].reader = Some(reader);
+    }
+
+    /// What a job learned from ratings, if it did.
+    pub(crate) fn learned(&self, job: &Job) -> Option<Learned> {
+        let Job::Mean(score) = job else { return None };
+        self.lessons.iter().find(|lesson| lesson.score == *score).and_then(|lesson| lesson.learned.clone())
     }
 
     /// What a worker begins with.
@@ -398,6 +422,10 @@ impl Slot {
                     |text: &str| self.names.as_ref().map_or_else(|| met.code(text), |names| names.find(text));
                 Values::Code(texts.as_string::<i32>().iter().map(|text| text.map_or(NONE, &mut code)).collect())
             }),
+            Want::Content => self.expression.texts(batch).map(|texts| {
+                let score = |text: Option<&str>| self.reader.as_ref()?.sentiment(text?);
+                Values::Number(texts.as_string::<i32>().iter().map(|text| score(text).unwrap_or(f64::NAN)).collect())
+            }),
             Want::Mark if self.expression.is_number() => self.expression.numbers(batch).map(|numbers| {
                 // No finite number has these bits, so that they can stand for none.
                 let mark = |number: f64| if number.is_nan() { 0 } else { number.to_bits() ^ u64::MAX };
@@ -418,9 +446,48 @@ struct Compiler {
     vocabulary: Vocabulary,
     slots: Vec<Slot>,
     places: HashMap<(String, Want), At>,
+    filters: Vec<Filter>,
+    known: HashMap<Over, usize>,
+    lessons: Vec<Lesson>,
 }
 
 impl Compiler {
+    fn new(vocabulary: Vocabulary) -> Compiler {
+        let (slots, filters, lessons) = (Vec::new(), Vec::new(), Vec::new());
+        let (places, known) = (HashMap::new(), HashMap::new());
+        Compiler { sql: Sql::new(), vocabulary, slots, places, filters, known, lessons }
+    }
+
+    fn filter(&mut self, tag: &Tag, over: Over) -> Result<usize> {
+        if let Some(filter) = self.known.get(&over) {
+            return Ok(*filter);
+        }
+        let condition = over.condition.as_deref().map(|text| self.slot(tag, text, Want::Mask)).transpose()?;
+        self.filters.push(Filter { kinds: over.events.clone(), condition, window: over.window });
+        self.known.insert(over, self.filters.len() - 1);
+        Ok(self.filters.len() - 1)
+    }
+
+    /// The scores of a text; tags that learn from the same events share them.
+    fn content(&mut self, tag: &Tag, of: Sentiment) -> Result<At> {
+        if let Some(lesson) = self.lessons.iter().find(|lesson| lesson.of == of) {
+            return Ok(lesson.score);
+        }
+        let kind = self.compile(tag, &of.text)?.data_type;
+        if !kind.is_string() {
+            let hint = "name a column of texts, or make one with `cast(x as varchar)`".to_owned();
+            return Err(tag.error(format!("`{}` gives {kind}, not text", of.text), Some(hint)));
+        }
+        let text = self.slot(tag, &of.text, Want::Code)?;
+        let rating = of.rating.as_deref().map(|rating| self.slot(tag, rating, Want::Number)).transpose()?;
+        let filter = self.filter(tag, of.over.clone())?;
+        // Not among those that are looked up by their text: what scores it is of this lesson.
+        self.places.remove(&(of.text.clone(), Want::Content));
+        let score = self.slot(tag, &of.text, Want::Content)?;
+        self.lessons.push(Lesson { of, score, text, rating, filter, learned: None });
+        Ok(score)
+    }
+
     fn slot(&mut self, tag: &Tag, text: &str, want: Want) -> Result<At> {
         if let Some(place) = self.places.get(&(text.to_owned(), want)) {
             return Ok(*place);
@@ -436,9 +503,13 @@ impl Compiler {
         }
         let (text, tag) = (text.to_owned(), tag.clone());
         self.places.insert((text.clone(), want), self.slots.len());
-        let way = self.vocabulary.way(&expression.columns);
+        let way = match self.vocabulary.way(&expression.columns) {
+            // Items are gone over before anything is learned.
+            Way::Items if want == Want::Content => Way::Rows,
+            way => way,
+        };
         let schema = self.vocabulary.narrowed(&expression.columns);
-        self.slots.push(Slot { want, text, expression, schema, way, of_items: None, names: None, tag });
+        self.slots.push(Slot { want, text, expression, schema, way, of_items: None, names: None, reader: None, tag });
         Ok(self.slots.len() - 1)
     }
 
@@ -484,11 +555,12 @@ impl Compiler {
                 within: *within,
             },
             Body::Lifecycle { windows, .. } => Job::Lifecycle { windows: *windows },
+            Body::Sentiment(sentiment) => Job::Mean(self.content(tag, sentiment.lesson())?),
             _ => return Err(tag.error(format!("a tag of kind `{}` does not look at events", tag.kind()), None)),
         })
     }
 
-    fn finish(mut self, store: &Store, clock: Clock, filters: Vec<Filter>, jobs: Vec<(usize, Job)>) -> Result<Plan> {
+    fn finish(mut self, store: &Store, clock: Clock, jobs: Vec<(usize, Job)>) -> Result<Plan> {
         let vocabulary = &self.vocabulary;
         let all: BTreeSet<String> = self.slots.iter().flat_map(|slot| slot.expression.columns.clone()).collect();
         let items = Items::read(store, vocabulary, &all)?;
@@ -507,32 +579,9 @@ impl Compiler {
             }
         }
         let rows = Rows::new(&BTreeSet::new(), false, false);
-        let mut plan = Plan { clock, rows, items, slots: self.slots, filters, jobs };
+        let (slots, filters, lessons) = (self.slots, self.filters, self.lessons);
+        let mut plan = Plan { clock, rows, items, slots, filters, jobs, lessons };
         plan.rows = plan.everything().rows;
         Ok(plan)
     }
-}
-
-/// The error of an expression that is no SQL, or names what there is not.
-pub(crate) fn unreadable(
-    tag: &Tag,
-    text: &str,
-    error: &datafusion::error::DataFusionError,
-    schema: &arrow::datatypes::Schema,
-) -> Error {
-    let said = error.strip_backtrace();
-    // The engine lists all columns after its first sentence.
-    let first = said.lines().next().unwrap_or_default();
-    let first =
-        first.split(". Valid fields are").next().unwrap_or_default().split(".\nValid").next().unwrap_or_default();
-    let word = first.split("No field named ").nth(1).map(|rest| {
-        let end = rest.find(|letter: char| !letter.is_alphanumeric() && !"_\"".contains(letter)).unwrap_or(rest.len());
-        rest[..end].trim_matches('"').to_owned()
-    });
-    let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
-    let hint = word.map(|word| match lookalike_store::nearest(&word, &names) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the columns are {}", lookalike_store::listed(&names)),
-    });
-    tag.error(format!("`{text}`: {}", first.trim_end_matches('.')), hint)
 }

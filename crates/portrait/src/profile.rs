@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::segment::cluster::Scaling;
 use crate::segment::lifecycle::State;
+use crate::sentiment::Learned;
 use crate::tag::{Body, Class, Tag, Title};
 use crate::{derive, pass};
 
@@ -72,6 +73,9 @@ pub struct AboutTag {
     pub prior: f64,
     /// Users with a value.
     pub count: usize,
+    /// What it learned from ratings, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Learned>,
 }
 
 impl AboutTag {
@@ -111,17 +115,21 @@ impl Profile {
         let kept = |tag: &Tag| {
             let before = before?;
             let place = before.about.tags.iter().position(|about| about.name == tag.name)?;
-            (before.about.tags[place].version == catalogue.version(&tag.name)).then(|| before.columns[place].clone())
+            (before.about.tags[place].version == catalogue.version(&tag.name))
+                .then(|| (before.columns[place].clone(), &before.about.tags[place]))
         };
-        let mut columns: HashMap<String, Column> = HashMap::new();
+        let (mut columns, mut learned): (HashMap<String, Column>, HashMap<String, Learned>) = Default::default();
         for tag in catalogue.tags() {
-            columns.extend(kept(tag).map(|column| (tag.name.clone(), column)));
+            if let Some((column, about)) = kept(tag) {
+                columns.insert(tag.name.clone(), column);
+                learned.extend(about.learned.clone().map(|learned| (tag.name.clone(), learned)));
+            }
         }
         let over_events: Vec<&Tag> =
             catalogue.tags().iter().filter(|tag| tag.over().is_some() && !columns.contains_key(&tag.name)).collect();
         let users = match before.filter(|_| over_events.is_empty()) {
             Some(before) => before.users.clone(),
-            None => views.go_over_events(&clock, &over_events, &mut columns)?,
+            None => views.go_over_events(&clock, &over_events, &mut columns, &mut learned)?,
         };
         for tag in catalogue.tags() {
             if columns.contains_key(&tag.name) {
@@ -163,6 +171,7 @@ impl Profile {
             expires: clock::date(clock.day + tag.expires as i32),
             prior: tag.prior,
             count: columns.get(&tag.name).map_or(0, Column::count),
+            learned: learned.get(&tag.name).cloned(),
         };
         let about = About {
             project: project.name.clone(),
@@ -264,6 +273,7 @@ impl Views {
         clock: &Clock,
         tags: &[&Tag],
         columns: &mut HashMap<String, Column>,
+        learned: &mut HashMap<String, Learned>,
     ) -> Result<Vec<String>> {
         let (mut found, mut users) = (Vec::new(), Vec::new());
         for (purpose, store) in &self.by_purpose {
@@ -278,6 +288,8 @@ impl Views {
         users.dedup();
         for (own, said) in found {
             let places = places(&said.users, &users);
+            let about = own.iter().zip(said.learned);
+            learned.extend(about.filter_map(|(tag, learned)| Some((tag.name.clone(), learned?))));
             for (tag, column) in own.iter().zip(said.columns) {
                 let mut column = column.spread(&places, users.len());
                 if let (Body::Lifecycle { .. }, Values::Text { codes, names }) = (&tag.body, &mut column.values) {

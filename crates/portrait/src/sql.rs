@@ -1,32 +1,28 @@
 //! Expressions in SQL, compiled against a schema and evaluated batch by batch.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, SchemaRef};
-use datafusion::common::DFSchema;
+use arrow::datatypes::{DataType, Float64Type, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
-use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use lookalike_store::sql::{Engine, Prepared};
+
+use crate::error::Error;
+use crate::tag::Tag;
 
 /// Functions that give something else every day or every time, which a view as of a day must not.
 const UNSTEADY: [&str; 7] = ["now", "current_date", "current_time", "current_timestamp", "random", "uuid", "today"];
 
 /// What compiles expressions.
-pub(crate) struct Sql {
-    session: SessionContext,
-}
+pub(crate) struct Sql(Engine);
 
 /// A compiled expression.
 #[derive(Debug, Clone)]
 pub(crate) struct Expression {
-    physical: Arc<dyn PhysicalExpr>,
+    prepared: Prepared,
     /// Columns that it uses.
     pub columns: BTreeSet<String>,
     /// What it gives.
@@ -35,25 +31,25 @@ pub(crate) struct Expression {
 
 impl Sql {
     pub(crate) fn new() -> Sql {
-        let mut config = SessionConfig::new();
-        // Column names mean what they say, capitals included.
-        config.options_mut().sql_parser.enable_ident_normalization = false;
-        Sql { session: SessionContext::new_with_config(config) }
+        Sql(Engine::new())
+    }
+
+    /// Reads `text` over the columns of `schema`.
+    pub(crate) fn parse(&self, text: &str, schema: &SchemaRef) -> Result<Expr, DataFusionError> {
+        let expression = self.0.parse(text, schema)?;
+        steady(&expression)?;
+        Ok(expression)
+    }
+
+    /// Makes what was read ready for batches of `schema`.
+    pub(crate) fn prepare(&self, expression: Expr, schema: &SchemaRef) -> Result<Expression, DataFusionError> {
+        let prepared = self.0.prepare(expression, schema)?;
+        Ok(Expression { columns: prepared.columns.clone(), data_type: prepared.data_type.clone(), prepared })
     }
 
     /// Compiles `text` for batches of `schema`.
     pub(crate) fn compile(&self, text: &str, schema: &SchemaRef) -> Result<Expression, DataFusionError> {
-        let schema = DFSchema::try_from(schema.as_ref().clone())?;
-        let logical = self.session.parse_sql_expr(text, &schema)?;
-        steady(&logical)?;
-        let columns = logical.column_refs().into_iter().map(|column| column.name.clone()).collect();
-        // Some functions are only there to be rewritten into others, which the planner of a whole query would do.
-        let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
-        let simplifier = ExprSimplifier::new(context);
-        let logical = simplifier.simplify(simplifier.coerce(logical, &schema)?)?;
-        let physical = self.session.create_physical_expr(logical, &schema)?;
-        let data_type = physical.data_type(schema.as_arrow())?;
-        Ok(Expression { physical, columns, data_type })
+        self.prepare(self.parse(text, schema)?, schema)
     }
 }
 
@@ -78,7 +74,7 @@ fn steady(expression: &Expr) -> Result<(), DataFusionError> {
 
 impl Expression {
     fn array(&self, batch: &RecordBatch) -> Result<ArrayRef, DataFusionError> {
-        self.physical.evaluate(batch)?.into_array(batch.num_rows())
+        self.prepared.evaluate(batch)
     }
 
     /// Where it is true.
@@ -110,4 +106,23 @@ impl Expression {
     pub(crate) fn is_condition(&self) -> bool {
         self.data_type == DataType::Boolean
     }
+}
+
+/// The error of an expression that is no SQL, or names what there is not.
+pub(crate) fn unreadable(tag: &Tag, text: &str, error: &DataFusionError, schema: &Schema) -> Error {
+    let said = error.strip_backtrace();
+    // The engine lists all columns after its first sentence.
+    let first = said.lines().next().unwrap_or_default();
+    let first =
+        first.split(". Valid fields are").next().unwrap_or_default().split(".\nValid").next().unwrap_or_default();
+    let word = first.split("No field named ").nth(1).map(|rest| {
+        let end = rest.find(|letter: char| !letter.is_alphanumeric() && !"_\"".contains(letter)).unwrap_or(rest.len());
+        rest[..end].trim_matches('"').to_owned()
+    });
+    let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
+    let hint = word.map(|word| match lookalike_store::nearest(&word, &names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the columns are {}", lookalike_store::listed(&names)),
+    });
+    tag.error(format!("`{text}`: {}", first.trim_end_matches('.')), hint)
 }

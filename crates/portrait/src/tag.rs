@@ -10,6 +10,7 @@ use lookalike_store::settings::{Entry, Section};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Place, Result};
+use crate::opinion::Sentiment;
 use crate::partition;
 use crate::segment::lifecycle::Windows;
 
@@ -119,6 +120,8 @@ pub enum Body {
         /// Which events.
         over: Over,
     },
+    /// How content the user's texts are: the mean of what each says, from −1 to 1.
+    Sentiment(Sentiment),
     /// An expression over other tags.
     Sql {
         /// The expression.
@@ -245,12 +248,13 @@ pub struct Window {
     pub to: u32,
 }
 
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "declared",
     "metric",
     "first-last",
     "preference",
     "sequence",
+    "sentiment",
     "sql",
     "query",
     "rules",
@@ -280,6 +284,7 @@ impl Tag {
             "first-last" => first_last(&mut typed)?,
             "preference" => preference(&mut typed)?,
             "sequence" => sequence(&mut typed)?,
+            "sentiment" => Body::Sentiment(Sentiment::read(&mut typed)?),
             "sql" => Body::Sql { expression: typed.require("expression")?.text()?, from: from(&mut typed)? },
             "query" => Body::Query { sql: typed.require("sql")?.text()? },
             "rules" => partition::rules(&mut typed, &mut values)?,
@@ -314,7 +319,8 @@ impl Tag {
             | Body::FirstLast { over, .. }
             | Body::Preference { over, .. }
             | Body::Lifecycle { over, .. }
-            | Body::Sequence { over, .. } => Some(over),
+            | Body::Sequence { over, .. }
+            | Body::Sentiment(Sentiment { over, .. }) => Some(over),
             _ => None,
         }
     }
@@ -337,6 +343,7 @@ impl Tag {
             Body::FirstLast { .. } => "first-last",
             Body::Preference { .. } => "preference",
             Body::Sequence { .. } => "sequence",
+            Body::Sentiment(_) => "sentiment",
             Body::Sql { .. } => "sql",
             Body::Query { .. } => "query",
             Body::Rules { .. } => "rules",

@@ -21,6 +21,7 @@ use crate::clock::{self, Clock};
 use crate::column::{Column, Values};
 use crate::diff::pairs;
 use crate::error::Result;
+use crate::opinion::Sentiment;
 use crate::pass::{self, Found};
 use crate::plan::Plan;
 use crate::profile::{Profile, span};
@@ -106,7 +107,8 @@ fn look(project: &Project, store: &Store, tags: &[&Tag], date: Date, change: &dy
                 | Body::FirstLast { over, .. }
                 | Body::Preference { over, .. }
                 | Body::Lifecycle { over, .. }
-                | Body::Sequence { over, .. } => {
+                | Body::Sequence { over, .. }
+                | Body::Sentiment(Sentiment { over, .. }) => {
                     change(over);
                 }
                 _ => {}

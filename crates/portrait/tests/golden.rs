@@ -5,16 +5,20 @@
 //! columns into `text` and `quantity`.
 #![allow(clippy::unwrap_used)]
 
+mod kit;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use arrow::array::{Array, AsArray};
 use jiff::civil::date;
 use lookalike_measure::{quantile, spearman};
-use lookalike_portrait::{Catalogue, Profile};
-use lookalike_store::{Project, Store, Table};
+use lookalike_portrait::Profile;
+use lookalike_store::{Store, Table};
 use serde_json::Value;
+
+use kit::Folder;
 
 const TOML: &str = include_str!("golden/lookalike.toml");
 
@@ -35,22 +39,16 @@ const CLOCK: &str = include_str!("golden/clock.toml");
 
 /// A profile at the end of the year, with its store.
 struct Journey {
-    _folder: tempfile::TempDir,
+    _folder: Folder,
     store: Store,
     profile: Profile,
 }
 
 impl Journey {
     fn new(key: &str, tags: &str) -> Journey {
-        let folder = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let data = root.join("../../datasets/complete-journey").canonicalize().unwrap();
-        let write = |name: PathBuf, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        write("lookalike.toml".into(), &TOML.replace("DATA", data.to_str().unwrap()).replace("KEY", key));
+        let folder = Folder::new(&TOML.replace("DATA", data.to_str().unwrap()).replace("KEY", key));
         // What ships with the program is switched off.
         for group in std::fs::read_dir(root.join("catalogue")).unwrap() {
             for file in std::fs::read_dir(group.unwrap().path()).unwrap() {
@@ -58,15 +56,12 @@ impl Journey {
                 let text = std::fs::read_to_string(&path).unwrap();
                 let sections = text.lines().filter(|line| line.starts_with('[') && !line.contains('.'));
                 let off: String = sections.map(|section| format!("{section}\nkind = \"off\"\n")).collect();
-                write(Path::new("tags").join(path.strip_prefix(root.join("catalogue")).unwrap()), &off);
+                folder.write(Path::new("tags").join(path.strip_prefix(root.join("catalogue")).unwrap()), &off);
             }
         }
-        write("tags/golden.toml".into(), tags);
-        let project = Project::open(folder.path()).unwrap();
-        lookalike_store::ingest(&project, &mut |_| {}).unwrap();
-        let store = Store::open(&project).unwrap();
-        let catalogue = Catalogue::open(&project).unwrap();
-        let profile = Profile::build(&project, &store, &catalogue, date(2018, 1, 1), None).unwrap();
+        folder.write("tags/golden.toml", tags);
+        let profile = folder.build(date(2018, 1, 1)).unwrap();
+        let store = folder.store();
         Journey { _folder: folder, store, profile }
     }
 

@@ -1,14 +1,18 @@
 //! Profiles of small made-up shops, judged by plain loops over the same events.
 #![allow(clippy::unwrap_used)]
 
+mod kit;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::path::Path;
 
 use jiff::civil::{Date, date};
-use lookalike_portrait::{Catalogue, Error, Profile, Values, snapshot, why};
+use lookalike_portrait::{Catalogue, Profile, Values, snapshot, why};
 use lookalike_store::{Project, Store};
 use proptest::prelude::*;
-use tempfile::TempDir;
+
+use kit::Folder;
 
 const TOML: &str = r#"[project]
 name = "test"
@@ -63,20 +67,25 @@ fn local(event: &Event) -> jiff::civil::DateTime {
     stamp(event.at).to_zoned_datetime(jiff::tz::TimeZone::get("America/New_York").unwrap()).datetime()
 }
 
-struct Shop {
-    folder: TempDir,
+struct Shop(Folder);
+
+impl Deref for Shop {
+    type Target = Folder;
+
+    fn deref(&self) -> &Folder {
+        &self.0
+    }
 }
 
 impl Shop {
     fn new(events: &[Event], tags: &[(&str, &str)]) -> Shop {
-        let shop = Shop { folder: tempfile::tempdir().unwrap() };
-        shop.write("lookalike.toml", TOML);
+        let shop = Shop(Folder::new(TOML));
         shop.write("people.csv", "user,age\nu00,30\nu01,41\nregistered,22\n");
         let shelf: String = (0..8).map(|item| format!("i{item},W{},N{},B{}\n", item % 2, item % 4, item % 3)).collect();
         shop.write("shelf.csv", &format!("item,wide,narrow,brand\n{shelf}"));
         shop.log(events);
         for (name, text) in tags {
-            shop.write(&format!("tags/{name}.toml"), text);
+            shop.write(format!("tags/{name}.toml"), text);
         }
         shop
     }
@@ -89,26 +98,6 @@ impl Shop {
             text += &format!("u{user:02},{at},{kind},i{item},{value},1,{},s{},c{channel}\n", value / 2.0, line / 2);
         }
         self.write("log.csv", &text);
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.folder.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-
-    fn project(&self) -> Project {
-        Project::open(self.folder.path()).unwrap()
-    }
-
-    fn store(&self) -> Store {
-        lookalike_store::ingest(&self.project(), &mut |_| {}).unwrap();
-        Store::open(&self.project()).unwrap()
-    }
-
-    fn build(&self, day: Date) -> Result<Profile, Error> {
-        let (project, store) = (self.project(), self.store());
-        Profile::build(&project, &store, &Catalogue::open(&project)?, day, None)
     }
 }
 

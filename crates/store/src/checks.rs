@@ -8,10 +8,11 @@ use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use jiff::Timestamp;
 
 use crate::drift::{Values, psi};
-use crate::error::Result;
+use crate::error::{Result, listed};
 use crate::project::Project;
+use crate::repeats::halves;
 use crate::schema::{Role, Table};
-use crate::source::Source;
+use crate::source::{Missing, Source};
 use crate::store::Store;
 
 /// What one check found.
@@ -49,6 +50,7 @@ pub fn check(project: &Project, store: &Store, as_of: Timestamp, against: Option
     }
     let items = ids(store, Table::Items, "item")?;
     for source in &project.sources {
+        unique_keys(project, store, source, &mut findings)?;
         set_aside(store, source, &mut findings);
         let seen = Seen::of(store, source, &items)?;
         let (name, rows) = (&source.name, seen.rows);
@@ -127,6 +129,59 @@ fn ids(store: &Store, table: Table, id: &str) -> Result<HashSet<String>> {
         ids.extend(batch?.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
     }
     Ok(ids)
+}
+
+/// Whether no two events of a source have the same declared key, as far as the store still has what the key is made of.
+fn unique_keys(project: &Project, store: &Store, source: &Source, findings: &mut Vec<Finding>) -> Result<()> {
+    if source.table != Table::Events || source.key.is_empty() {
+        return Ok(());
+    }
+    let name = format!("{}: key is unique", source.name);
+    let kept: Vec<Option<&str>> = source.key.iter().map(|column| kept_as(project, source, column)).collect();
+    if let Some(lost) = kept.iter().position(Option::is_none) {
+        let column = &source.key[lost];
+        let note = format!("`{column}` of the key is not in the store as the files have it; ingest compared it there");
+        findings.push(Finding { name, ok: true, figure: 0.0, note });
+        return Ok(());
+    }
+    let columns: Vec<&str> = kept.into_iter().flatten().collect();
+    let note = format!("rows repeat an earlier one's key {}", listed(&source.key));
+    findings.push(counted(name, repeated_keys(store, source, &columns)?, &note));
+    Ok(())
+}
+
+/// The canonical column that holds a column of the files letter for letter. Numbers and times may be written in several
+/// ways, and `set`, a filled gap or another id of the same person is not what the file said.
+fn kept_as<'a>(project: &Project, source: &'a Source, column: &str) -> Option<&'a str> {
+    let plain = source.map.iter().find(|(_, from)| matches!(from.as_slice(), [only] if only == column));
+    let name = plain.map(|(name, _)| name.as_str())?;
+    let filled = matches!(source.missing.get(name), Some(Missing::Text(_) | Missing::Number(_)));
+    let stitched = project.identity.is_some() && source.people.iter().any(|person| person == name);
+    let text = matches!(source.table.role(name), Some(Role::Id | Role::Text));
+    Some(name).filter(|name| text && !filled && !stitched && !source.set.contains_key(*name))
+}
+
+/// Keys that are compared at once; of more, a part is looked at after the other, so that memory does not grow.
+const KEYS: u64 = 1 << 24;
+
+fn repeated_keys(store: &Store, source: &Source, columns: &[&str]) -> Result<u64> {
+    let parts = store.rows(Table::Events).div_ceil(KEYS).max(1);
+    let names: Vec<&str> = columns.iter().copied().chain(["source"]).collect();
+    let mut repeated = 0;
+    for part in 0..parts {
+        let mut met = HashSet::new();
+        for batch in store.scan_file(&Table::Events.file_name(), &names, None)? {
+            let batch = batch?;
+            let texts: Vec<&StringArray> = batch.columns().iter().map(|column| column.as_string()).collect();
+            let Some((sources, own)) = texts.split_last() else { continue };
+            for row in (0..batch.num_rows()).filter(|row| sources.value(*row) == source.name) {
+                let parts_of = own.iter().map(|column| column.is_valid(row).then(|| column.value(row).trim()));
+                let key = halves(&source.name, parts_of).filter(|[high, _]| high % parts == part);
+                repeated += u64::from(key.is_some_and(|key| !met.insert(key)));
+            }
+        }
+    }
+    Ok(repeated)
 }
 
 /// How many ids of a table, which is sorted by them, stand in it more than once.

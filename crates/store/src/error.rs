@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::expression::meant;
+use crate::sql::TIME_AND_NUMBER;
 
 /// An error of this crate; its message is one sentence, [`Error::hint`] is the advice that goes with it.
 #[derive(Debug, thiserror::Error)]
@@ -223,6 +224,9 @@ impl Error {
             }
             Error::Expression { source, .. } => Some(match meant(source) {
                 Some(name) => format!("did you mean `{name}`?"),
+                None if source.strip_backtrace().contains(TIME_AND_NUMBER) => {
+                    "a day is written as text, such as '2024-01-15', or as DATE '2024-01-15'".to_owned()
+                }
                 None => {
                     "text that is not always a number is compared with one through `try_cast(x as double)`".to_owned()
                 }

@@ -1,16 +1,9 @@
-//! SQL as it was typed in a project file: where it stands there, and how it is made ready for batches of rows.
+//! SQL as it was typed in a project file, and where it stands there.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Schema};
-use datafusion::common::{DFSchema, SchemaError};
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::prelude::{SessionConfig, SessionContext};
 use serde::{Serialize, Serializer};
 
 use crate::error::{Error, nearest};
@@ -46,50 +39,6 @@ impl Expression {
             source: Box::new(source),
         }
     }
-}
-
-/// The SQL engine, set up for rows of one schema.
-pub(crate) struct Engine {
-    context: SessionContext,
-    schema: DFSchema,
-}
-
-/// An expression that is ready for batches of the engine's schema.
-pub(crate) type Prepared = Arc<dyn PhysicalExpr>;
-
-impl Engine {
-    pub(crate) fn new(schema: &Schema) -> Result<Self, DataFusionError> {
-        let mut config = SessionConfig::new();
-        // Column names mean what they say, capitals included.
-        config.options_mut().sql_parser.enable_ident_normalization = false;
-        Ok(Engine { context: SessionContext::new_with_config(config), schema: DFSchema::try_from(schema.clone())? })
-    }
-
-    /// An expression of any type.
-    pub(crate) fn value(&self, text: &str) -> Result<Prepared, DataFusionError> {
-        let parsed = self.context.parse_sql_expr(text, &self.schema)?;
-        // Some functions are only there to be rewritten into others, which the planner of a whole query would do.
-        let context = SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).build();
-        let simplifier = ExprSimplifier::new(context);
-        let simple = simplifier.simplify(simplifier.coerce(parsed, &self.schema)?)?;
-        let prepared = self.context.create_physical_expr(simple, &self.schema)?;
-        prepared.data_type(self.schema.as_arrow())?;
-        Ok(prepared)
-    }
-
-    /// An expression that is true or false.
-    pub(crate) fn condition(&self, text: &str) -> Result<Prepared, DataFusionError> {
-        let prepared = self.value(text)?;
-        match prepared.data_type(self.schema.as_arrow())? {
-            DataType::Boolean => Ok(prepared),
-            other => Err(DataFusionError::Plan(format!("it gives {other}, not true or false"))),
-        }
-    }
-}
-
-/// What an expression gives for every row of a batch.
-pub(crate) fn evaluate(prepared: &Prepared, rows: &RecordBatch) -> Result<ArrayRef, DataFusionError> {
-    prepared.evaluate(rows).and_then(|value| value.into_array(rows.num_rows()))
 }
 
 /// The column that was most likely meant where the engine found none.

@@ -108,8 +108,8 @@ pub(crate) fn modified(meta: &Metadata) -> u64 {
     since.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0)
 }
 
-/// The blake3 hash of a file's bytes, in hexadecimal.
-pub(crate) fn hash_file(path: &Path) -> Result<String> {
+/// The BLAKE3 hash of a file's bytes, in hexadecimal.
+pub fn hash_file(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let file = std::fs::File::open(path).map_err(Error::read(path))?;
     hasher.update_reader(file).map_err(Error::read(path))?;

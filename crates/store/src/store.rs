@@ -16,12 +16,12 @@ use parquet::file::statistics::Statistics;
 
 use crate::consent::Consent;
 use crate::error::{Error, Result};
-use crate::expression::{Engine, evaluate};
 use crate::files::{self, modified};
 use crate::manifest::{Manifest, TableEntry};
 use crate::project::Project;
 use crate::report::Report;
 use crate::schema::Table;
+use crate::sql::Engine;
 use crate::{people, quarantine, swap};
 
 /// Rows of a table, batch by batch.
@@ -266,12 +266,9 @@ impl Store {
             let batch = with_paths_as_text(batch?);
             let test = match &mut compiled {
                 Some(test) => test,
-                None => {
-                    let engine = Engine::new(&batch.schema()).map_err(failed)?;
-                    compiled.insert(engine.condition(condition).map_err(failed)?)
-                }
+                None => compiled.insert(Engine::new().condition(condition, &batch.schema()).map_err(failed)?),
             };
-            let hits = evaluate(test, &batch).map_err(failed)?;
+            let hits = test.evaluate(&batch).map_err(failed)?;
             let (hits, items) = (hits.as_boolean(), batch.column_by_name("item").map(|items| items.as_string::<i32>()));
             for row in (0..hits.len()).filter(|&row| hits.is_valid(row) && hits.value(row)) {
                 ids.extend(items.map(|items| items.value(row).to_owned()));

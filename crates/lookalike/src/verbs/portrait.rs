@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use lookalike_measure::quantile;
+use lookalike_portrait::decided::{Comparison, Ground, decided};
+use lookalike_portrait::sentiment::{Learned, Method};
 use lookalike_portrait::{AboutTag, Catalogue, Column, Profile, Tag, Title, Values, snapshot, why as reasons};
 use lookalike_store::{Project, Store};
 use serde_json::{Value, json};
@@ -184,6 +187,7 @@ pub fn why(common: &Common, of: &OfDay, id: &str, name: &str, say: &Say) -> Resu
     ));
     say.line(format!("  version {}, {}; {}", about.version, tag.place, class_text(tag)));
     definition(tag).iter().for_each(|line| say.line(format!("    {line}")));
+    about.learned.iter().for_each(|learned| say.line(format!("  {}", taught(learned))));
     let mut parents = Vec::new();
     for parent in tag.parents() {
         let place = profile.tag(parent)?;
@@ -192,6 +196,12 @@ pub fn why(common: &Common, of: &OfDay, id: &str, name: &str, say: &Say) -> Resu
         say.line(format!("  from {parent}: {shown}"));
         parents.push(json!({ "name": parent, "value": column.values.has(row).then(|| value(column, row)) }));
     }
+    let grounds = decided(tag, &profile, row)?;
+    // Of several conditions those that held; where none did, all of them say why.
+    let held = |ground: &&Ground| matches!(ground, Ground::Condition { holds: true, .. });
+    let any = grounds.iter().any(|ground| held(&ground));
+    let telling = grounds.iter().filter(|ground| !any || held(ground));
+    telling.flat_map(told).for_each(|line| say.line(format!("  {line}")));
     let (events, count) = events_of(&project, &store, tag, &profile, id)?;
     if count > 0 {
         say.line(format!("  the last {} of {} events:", events.len(), grouped(count as u64)));
@@ -219,10 +229,51 @@ pub fn why(common: &Common, of: &OfDay, id: &str, name: &str, say: &Say) -> Resu
         "version": about.version,
         "place": tag.place.to_string().replace('`', ""),
         "definition": tag.body,
+        "learned": about.learned,
         "parents": parents,
+        "grounds": grounds,
         "events": events,
         "event_count": count,
     }))
+}
+
+/// A ground of a value in words, the figures that were compared a line each.
+fn told(ground: &Ground) -> Vec<String> {
+    match ground {
+        Ground::Condition { value, when, holds, comparisons } => {
+            let head = match (value, holds) {
+                (Some(value), true) => format!("because {when}, it is {value}:"),
+                (Some(value), false) => format!("not {value}, for this does not hold: {when}"),
+                (None, _) => format!("because of {when}:"),
+            };
+            let line = |comparison: &Comparison| {
+                let [left, right] = comparison.sides.each_ref().map(|side| side.as_deref().unwrap_or("no value"));
+                let holds = comparison.holds.map_or("unknown", |holds| if holds { "yes" } else { "no" });
+                let threshold = comparison.threshold.as_ref().map_or(String::new(), |threshold| {
+                    let at = threshold.at.map_or("no figure".to_owned(), number);
+                    let own = threshold.own.map_or("no value".to_owned(), number);
+                    format!("; that is {} from {at} on, and here {own}", threshold.tag)
+                });
+                format!("  {}: {} and {}, {holds}{threshold}", comparison.text, short(left), short(right))
+            };
+            std::iter::once(head).chain(comparisons.iter().map(line)).collect()
+        }
+        Ground::Score { tag, own, score, from, below } => {
+            let bounds = match (from, below) {
+                (Some(from), Some(below)) => format!("from {} to below {}", number(*from), number(*below)),
+                (Some(from), None) => format!("from {} on", number(*from)),
+                (None, Some(below)) => format!("below {}", number(*below)),
+                (None, None) => "for everybody".to_owned(),
+            };
+            vec![format!("because {tag} is {}: score {score}, {bounds}", number(*own))]
+        }
+        Ground::Distance { value, distance } => vec![format!("centre of {value}: {} away", number(*distance))],
+    }
+}
+
+/// A side of a comparison: numbers as everywhere else.
+fn short(side: &str) -> String {
+    side.parse::<f64>().map_or_else(|_| side.to_owned(), number)
 }
 
 fn events_of(
@@ -233,6 +284,22 @@ fn events_of(
     id: &str,
 ) -> Result<(Vec<reasons::Event>, usize), Failure> {
     Ok(reasons::events(project, store, tag, profile.about.as_of, id, EVENTS)?)
+}
+
+/// What scores texts, and how well that and its baselines tell rated texts apart.
+fn taught(learned: &Learned) -> String {
+    let figures = [("model", learned.logistic), ("naive Bayes", learned.bayes), ("lexicon", learned.lexicon)];
+    let figures = figures.iter().filter_map(|(name, figure)| Some(format!("{name} {:.4}", (*figure)?)));
+    let figures = figures.collect::<Vec<_>>().join(", ");
+    let by = match learned.method {
+        Method::Logistic => "a model learned from ratings",
+        Method::Lexicon => "the lexicon",
+    };
+    let rated = grouped(learned.rated as u64);
+    match figures.is_empty() {
+        true => format!("texts are scored by {by}; there is nothing to learn from"),
+        false => format!("texts are scored by {by}; AUC on {rated} rated texts: {figures}"),
+    }
 }
 
 fn class_text(tag: &Tag) -> String {
@@ -277,22 +344,26 @@ pub fn tag(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(), Fai
     say.line(format!("  {}", tag.meaning));
     say.line(format!("  {}; version {}, {}", class_text(tag), about.version, tag.place));
     definition(tag).iter().for_each(|line| say.line(format!("    {line}")));
+    about.learned.iter().for_each(|learned| say.line(format!("  {}", taught(learned))));
     let users = about.count.max(1) as f64;
     let coverage = 100.0 * about.count as f64 / profile.about.users.max(1) as f64;
     say.line(format!("  {} users have a value ({coverage:.1} %)", grouped(about.count as u64)));
     let mut document = json!({
         "name": name, "title": tag.title, "meaning": tag.meaning, "version": about.version, "class": tag.class,
         "users": about.count, "definition": tag.body, "used_for": tag.used_for,
+        "learned": about.learned,
     });
     match &column.values {
         Values::Number(numbers) => {
-            let mut sorted: Vec<f64> = numbers.iter().copied().filter(|number| !number.is_nan()).collect();
-            sorted.sort_unstable_by(f64::total_cmp);
+            let numbers: Vec<f64> = numbers.iter().copied().filter(|number| !number.is_nan()).collect();
             // The extremes are single persons; the outermost quantiles shown hold at least `min_cell` users.
             let cell = f64::from(project.min_cell) / users;
             let shares =
                 [0.05_f64, 0.2, 0.4, 0.5, 0.6, 0.8, 0.95].into_iter().filter(|share| share.min(1.0 - share) >= cell);
-            let quantiles: Vec<(f64, f64)> = shares.map(|share| (share, quantile(&sorted, share))).collect();
+            let shares: Vec<f64> = shares.collect();
+            let found =
+                quantile(&numbers, &shares).map_err(lookalike_portrait::segment::Error::from)?.unwrap_or_default();
+            let quantiles: Vec<(f64, f64)> = shares.into_iter().zip(found).collect();
             let shown = quantiles.iter().map(|(share, value)| format!("{:.0} % {}", 100.0 * share, number(*value)));
             say.line(format!("  quantiles: {}", shown.collect::<Vec<_>>().join(", ")));
             document["quantiles"] = json!(quantiles);
@@ -316,16 +387,6 @@ pub fn tag(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(), Fai
         say.line(format!("  made from it: {}", children.join(", ")));
     }
     say.json(&document)
-}
-
-/// Linear between order statistics, at position (n − 1) · share.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let position = share * sorted.len().saturating_sub(1) as f64;
-    let (below, above) = (position.floor() as usize, position.ceil() as usize);
-    match (sorted.get(below), sorted.get(above)) {
-        (Some(a), Some(b)) => a + (b - a) * position.fract(),
-        _ => f64::NAN,
-    }
 }
 
 pub fn segment(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(), Failure> {

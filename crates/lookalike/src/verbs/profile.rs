@@ -170,24 +170,23 @@ fn compare(common: &Common, before: Date, after: Date, say: &Say) -> Result<(), 
         .collect();
     say.line("");
     say.line(table(&["tag", "users changed", "share", "PSI"], &rows));
-    for flow in &difference.flows {
-        say.line("");
-        say.line(format!("{}: from (row) to (column)", flow.tag));
-        let header: Vec<&str> = [""].into_iter().chain(flow.values.iter().map(String::as_str)).collect();
-        let rows: Vec<Vec<String>> = flow
-            .values
-            .iter()
-            .zip(&flow.counts)
-            .map(|(value, counts)| {
-                let counts = counts.iter().map(|count| match *count {
-                    Some(0) => "·".to_owned(),
-                    Some(count) => grouped(count),
-                    None => format!("<{}", project.min_cell),
-                });
-                [vec![value.clone()], counts.collect()].concat()
-            })
-            .collect();
-        say.line(table(&header, &rows));
-    }
+    difference.flows.iter().for_each(|flow| flows(flow, project.min_cell, say));
     say.json(&to_value(&difference)?)
+}
+
+/// Who moved between the values of a segment, as a table.
+pub fn flows(flow: &diff::Flow, min_cell: u32, say: &Say) {
+    say.line("");
+    say.line(format!("{}: from (row) to (column)", flow.tag));
+    let header: Vec<&str> = [""].into_iter().chain(flow.values.iter().map(String::as_str)).collect();
+    let cell = |count: &Option<u64>| match *count {
+        Some(0) => "·".to_owned(),
+        Some(count) => grouped(count),
+        None => format!("<{min_cell}"),
+    };
+    let row = |(value, counts): (&String, &Vec<Option<u64>>)| {
+        [vec![value.clone()], counts.iter().map(cell).collect()].concat()
+    };
+    let rows: Vec<Vec<String>> = flow.values.iter().zip(&flow.counts).map(row).collect();
+    say.line(table(&header, &rows));
 }

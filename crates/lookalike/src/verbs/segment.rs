@@ -1,15 +1,19 @@
-//! `segment`: find clusters of users, say what sets a segment apart, and how two overlap.
+//! `segment`: find clusters of users or rules that tell a tag, say what sets a segment apart, how two overlap, and who moved.
+
+mod tree;
 
 use std::path::{Path, PathBuf};
 
+use jiff::civil::Date;
 use lookalike_portrait::segment::cluster::{Scaling, Search, choose, kmeans, place};
 use lookalike_portrait::segment::tree::{Limits, grow};
 use lookalike_portrait::segment::{self, insight};
-use lookalike_portrait::{Catalogue, TAGS_FOLDER, describe};
+use lookalike_portrait::{Catalogue, Column, Profile, TAGS_FOLDER, Values, describe, diff, snapshot};
 use serde_json::json;
 
 use super::portrait::open;
-use crate::cli::{Common, Segment};
+use super::profile::flows;
+use crate::cli::{Common, Language, OfDay, Segment};
 use crate::failure::{Failure, io};
 use crate::say::{Say, grouped, table, to_value};
 
@@ -22,7 +26,11 @@ const STARTS: usize = 20;
 
 pub fn run(common: &Common, verb: &Segment, say: &Say) -> Result<(), Failure> {
     match verb {
-        Segment::Fit { name, on, k, most } => fit(common, name, on, *k, *most as usize, say),
+        Segment::Fit { name, on, target: Some(target), depth, .. } => {
+            let depth = *depth as usize;
+            tree::fit(common, name, on, target, depth, say)
+        }
+        Segment::Fit { name, on, k, most, .. } => fit(common, name, on, *k, *most as usize, say),
         Segment::Describe { name, of, value } => {
             let (project, profile) = open(common, of)?;
             let catalogue = Catalogue::open(&project)?;
@@ -77,11 +85,12 @@ pub fn run(common: &Common, verb: &Segment, say: &Say) -> Result<(), Failure> {
             );
             say.json(&json!({ "name": name, "as_of": profile.about.as_of.to_string(), "values": document }))
         }
-        Segment::Compare { first, second, of } => compare(common, first, second, of, say),
+        Segment::Compare { first, second: Some(second), of, .. } => compare(common, first, second, of, say),
+        Segment::Compare { first, since, of, .. } => moved(common, first, *since, of, say),
     }
 }
 
-fn compare(common: &Common, first: &str, second: &str, of: &crate::cli::OfDay, say: &Say) -> Result<(), Failure> {
+fn compare(common: &Common, first: &str, second: &str, of: &OfDay, say: &Say) -> Result<(), Failure> {
     let (project, profile) = open(common, of)?;
     let all = [first, second].map(|name| profile.tag(name).map(|place| describe::members(&profile.columns[place])));
     let [left, right] = all;
@@ -109,6 +118,43 @@ fn compare(common: &Common, first: &str, second: &str, of: &crate::cli::OfDay, s
     say.json(&json!({ "first": first, "second": second, "overlaps": document }))
 }
 
+/// Who moved from which value to which between the profile of `since` and another.
+fn moved(common: &Common, name: &str, since: Option<Date>, of: &OfDay, say: &Say) -> Result<(), Failure> {
+    let (project, after) = open(common, of)?;
+    // The command line asks for a day where it asks for no second segment.
+    let since = since.unwrap_or(after.about.as_of);
+    if since >= after.about.as_of {
+        let hint = "`--since` takes the day of an earlier profile";
+        let days = format!("{since} is not before {}, the day of the profile", after.about.as_of);
+        return Err(Failure::wrong_use(days).with_hint(hint));
+    }
+    let (before, _) = snapshot::read(&project, since)?;
+    let flow = diff::moved(&before, &after, name, project.min_cell)?;
+    if flow.values.is_empty() || !has_values(&after.columns[after.tag(name)?]) {
+        return Err(Failure::new(format!("`{name}` has no values that users could move between"))
+            .with_hint("`lookalike show tags` lists the tags with their kinds"));
+    }
+    let version = |profile: &Profile| profile.tag(name).map(|place| profile.about.tags[place].version.clone());
+    let same = version(&before)? == version(&after)?;
+    if !same {
+        say.remark("the tag was defined otherwise then: who moved may say nothing of the users");
+    }
+    say.line(format!("{since} → {}", after.about.as_of));
+    flows(&flow, project.min_cell, say);
+    say.json(&json!({
+        "name": name,
+        "before": since.to_string(),
+        "after": after.about.as_of.to_string(),
+        "same_definition": same,
+        "values": flow.values,
+        "counts": flow.counts,
+    }))
+}
+
+fn has_values(column: &Column) -> bool {
+    matches!(column.values, Values::Text { .. })
+}
+
 /// The file of a tag, and its section there.
 fn file_of(root: &Path, name: &str) -> Result<(PathBuf, String), Failure> {
     let wrong = || {
@@ -123,17 +169,40 @@ fn file_of(root: &Path, name: &str) -> Result<(PathBuf, String), Failure> {
     Ok((root.join(TAGS_FOLDER).join(format!("{path}.toml")), section.to_owned()))
 }
 
-fn fit(common: &Common, name: &str, on: &[String], k: Option<u32>, most: usize, say: &Say) -> Result<(), Failure> {
-    let of = crate::cli::OfDay { as_of: None, lang: crate::cli::Language::En };
-    let (project, profile) = open(common, &of)?;
-    let (file, section) = file_of(&project.root, name)?;
+/// Writes a tag file as a whole.
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    let folder = file.parent().unwrap_or(file);
+    std::fs::create_dir_all(folder).map_err(io("written", folder))?;
+    let part = tempfile::NamedTempFile::new_in(folder).map_err(io("written", file))?;
+    std::fs::write(part.path(), text).map_err(io("written", file))?;
+    part.as_file().sync_all().map_err(io("written", file))?;
+    part.persist(file).map_err(|error| Failure::new(format!("`{}` cannot be written: {error}", file.display())))?;
+    Ok(())
+}
+
+/// The file and the section of a tag that is to be made; it must not be there yet.
+fn new_file(root: &Path, name: &str) -> Result<(PathBuf, String), Failure> {
+    let (file, section) = file_of(root, name)?;
     if file.exists() {
         let hint = "take another name, or remove the file";
         return Err(Failure::new(format!("`{}` is there already", file.display())).with_hint(hint));
     }
+    Ok((file, section))
+}
+
+/// The places of numeric tags in a profile, in their order there.
+fn places(profile: &Profile, on: &[String]) -> Result<Vec<usize>, Failure> {
     let mut tags = on.iter().map(|tag| profile.tag(tag)).collect::<Result<Vec<usize>, _>>()?;
     tags.sort_unstable();
     tags.dedup();
+    Ok(tags)
+}
+
+fn fit(common: &Common, name: &str, on: &[String], k: Option<u32>, most: usize, say: &Say) -> Result<(), Failure> {
+    let of = OfDay { as_of: None, lang: Language::En };
+    let (project, profile) = open(common, &of)?;
+    let (file, section) = new_file(&project.root, name)?;
+    let tags = places(&profile, on)?;
     let names: Vec<&str> = tags.iter().map(|tag| profile.about.tags[*tag].name.as_str()).collect();
     let short: Vec<String> = (0..names.len()).map(|at| format!("x{:02}", at + 1)).collect();
     let (rows, numbers) = describe::numbers(&profile, &tags)?;
@@ -193,12 +262,7 @@ fn fit(common: &Common, name: &str, on: &[String], k: Option<u32>, most: usize, 
     for (label, centre) in clusters.centres.chunks(columns).enumerate() {
         text += &format!("\"{}\" = {{ centre = [{}] }}\n", called(label as u32), list(centre));
     }
-    let folder = file.parent().unwrap_or(&project.root);
-    std::fs::create_dir_all(folder).map_err(io("written", folder))?;
-    let part = tempfile::NamedTempFile::new_in(folder).map_err(io("written", &file))?;
-    std::fs::write(part.path(), &text).map_err(io("written", &file))?;
-    part.as_file().sync_all().map_err(io("written", &file))?;
-    part.persist(&file).map_err(|error| Failure::new(format!("`{}` cannot be written: {error}", file.display())))?;
+    write(&file, &text)?;
     say.line("");
     say.line(format!("tag: {} (add titles and treatments there)", file.display()));
     say.line(format!("next: lookalike profile && lookalike segment describe {name}"));

@@ -171,6 +171,12 @@ pub fn place(features: &[f64], columns: usize, centres: &[f64]) -> Result<Vec<u3
     Ok(table.iter().map(|row| nearest(row, centres).0 as u32).collect())
 }
 
+/// How far each centre is from one row of features.
+pub fn distances(features: &[f64], centres: &[f64]) -> Result<Vec<f64>> {
+    let (own, centres) = (Table::new(features, features.len())?, Table::new(centres, features.len())?);
+    Ok(centres.iter().map(|centre| square(own.row(0), centre).sqrt()).collect())
+}
+
 fn nearest(row: &[f64], centres: Table<'_>) -> (usize, f64) {
     let mut best = (0, f64::INFINITY);
     for (cluster, centre) in centres.iter().enumerate() {

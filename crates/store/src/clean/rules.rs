@@ -17,9 +17,10 @@ use arrow::error::ArrowError;
 
 use super::{Raw, Verdicts, convert};
 use crate::error::{Error, Result};
-use crate::expression::{Engine, Expression, Prepared, evaluate};
+use crate::expression::Expression;
 use crate::schema::Role;
 use crate::source::{Kind, Missing, Source};
+use crate::sql::{Engine, Prepared};
 
 /// The rules of one source.
 pub(crate) struct Rules<'a> {
@@ -38,17 +39,16 @@ struct Program<'a> {
 impl<'a> Program<'a> {
     fn new(source: &'a Source, schema: &Schema) -> Result<Self> {
         let when = source.returns.iter().map(|returns| &returns.when);
-        let all = source.set.values().chain(when.clone()).chain(&source.quarantine);
-        let Some(first) = all.into_iter().next() else {
+        if source.set.values().chain(when.clone()).chain(&source.quarantine).next().is_none() {
             return Ok(Program { set: Vec::new(), when: None, quarantine: Vec::new() });
-        };
+        }
         // Setting up an engine costs more than all else here, so all expressions share one.
-        let engine = Engine::new(schema).map_err(|error| first.error(error))?;
+        let engine = Engine::new();
         let condition = |typed: &'a Expression| -> Result<_> {
-            Ok((typed, engine.condition(&typed.text).map_err(|error| typed.error(error))?))
+            Ok((typed, engine.condition(&typed.text, schema).map_err(|error| typed.error(error))?))
         };
         let value = |(name, typed): (&'a String, &'a Expression)| -> Result<_> {
-            Ok((name.as_str(), typed, engine.value(&typed.text).map_err(|error| typed.error(error))?))
+            Ok((name.as_str(), typed, engine.value(&typed.text, schema).map_err(|error| typed.error(error))?))
         };
         Ok(Program {
             set: source.set.iter().map(value).collect::<Result<_>>()?,
@@ -81,7 +81,7 @@ impl<'a> Rules<'a> {
         let mut columns = rows.columns().to_vec();
         for (name, typed, prepared) in &program.set {
             let Ok(index) = rows.schema_ref().index_of(name) else { continue };
-            let value = evaluate(prepared, &both).map_err(|error| typed.error(error))?;
+            let value = prepared.evaluate(&both).map_err(|error| typed.error(error))?;
             let value = self.written(file, name, &value, verdicts)?;
             if self.corrects(name) {
                 let rule = format!("`{name}` set by `{}`", typed.text);
@@ -93,7 +93,7 @@ impl<'a> Rules<'a> {
             && let Some(returns) = &self.source.returns
         {
             let set = RecordBatch::try_new(rows.schema(), columns.clone()).map_err(unreadable)?;
-            let hits = evaluate(prepared, &beside(&set, raw).map_err(unreadable)?);
+            let hits = prepared.evaluate(&beside(&set, raw).map_err(unreadable)?);
             let hits = hits.map_err(|error| typed.error(error))?;
             let rule = format!("`{}` makes it a {}", typed.text, returns.kind);
             if let Ok(index) = rows.schema_ref().index_of("kind") {
@@ -117,7 +117,7 @@ impl<'a> Rules<'a> {
         if !program.quarantine.is_empty() {
             let both = beside(&rows, raw).map_err(unreadable)?;
             for (typed, prepared) in &program.quarantine {
-                let hits = evaluate(prepared, &both).map_err(|error| typed.error(error))?;
+                let hits = prepared.evaluate(&both).map_err(|error| typed.error(error))?;
                 let rule = format!("`{}`", typed.text);
                 true_rows(hits.as_boolean()).for_each(|row| verdicts.reject(row, &rule, ""));
             }

@@ -134,3 +134,34 @@ fn promises_that_cannot_be_made() {
     says(&error("max_psi = 0.25", "max_psi = -1"), &["is below 0"]);
     says(&error("[sources.log.drift]", "[sources.goods.drift]"), &["needs a source whose lines have a time"]);
 }
+
+/// Keys of lines are compared when they are read; the check looks at what the store has. One that was filled under another
+/// declaration holds what the new one forbids.
+#[test]
+fn repeated_keys_are_found_again() {
+    let declared = |key: &str, more: &str| {
+        let toml = TOML.replace("kind = \"buy\"\nat", &format!("kind = \"buy\"\n{key}\nat"));
+        format!("{toml}{more}")
+    };
+    let shop = folder("?", "u1,i1,2020-04-28,3,web\nu1,i1,2020-04-28,4,web\n");
+    let store = shop.store();
+    let of = |toml: String| {
+        let shop = folder("?", "").write("lookalike.toml", toml).write("links.csv", "a,b\nu1,u2\n");
+        check(&shop.project(), &store, at("2020-04-29T00:00:00Z"), None).unwrap()
+    };
+    // Nine users buy four items in turn: after 36 of 112 lines every pair repeats, and so do the two lines more.
+    assert_eq!(found(&of(declared("key = [\"u\", \"i\"]", "")), "log: key is unique"), (false, 78.0));
+    // A number may be written in several ways, so that the store cannot tell.
+    let numbers = of(declared("key = [\"u\", \"v\"]", ""));
+    assert_eq!(found(&numbers, "log: key is unique"), (true, 0.0));
+    assert!(numbers.iter().any(|finding| finding.note.contains("`v` of the key is not in the store")));
+    let stitched = declared(
+        "key = [\"u\", \"i\"]",
+        "[identity]\n[sources.links]\npath = \"links.csv\"\ntable = \"edges\"\nkind = \"same-person\"\nmap = { from = \"a\", to = \"b\" }\n",
+    );
+    assert_eq!(found(&of(stitched), "log: key is unique"), (true, 0.0));
+    // Where the key was declared when the lines were read, nothing repeats it.
+    let kept = folder("?", "").write("lookalike.toml", declared("key = [\"u\", \"i\"]", ""));
+    let findings = findings(&kept, "2020-04-29T00:00:00Z");
+    assert_eq!(found(&findings, "log: key is unique"), (true, 0.0));
+}

@@ -19,7 +19,7 @@ mod words;
 use lookalike_measure::auc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 pub use lexicon::lexicon;
 pub use linear::Linear;
@@ -90,13 +90,13 @@ pub(crate) fn keep(texts: &mut Vec<Rated>) {
 
 /// Sorts by hash and keeps the first: which ones, and in which order, does not depend on how the texts came.
 fn order(texts: &mut Vec<Rated>) {
-    texts.sort_by_cached_key(|(text, positive)| (xxh3_64(text.as_bytes()), *positive));
+    texts.sort_by_cached_key(|(text, positive)| (XxHash3_64::oneshot(text.as_bytes()), *positive));
     texts.truncate(MOST);
 }
 
 /// The part that a text is dealt into.
 fn fold(text: &str) -> u64 {
-    xxh3_64(text.as_bytes()) % FOLDS
+    XxHash3_64::oneshot(text.as_bytes()) % FOLDS
 }
 
 impl Reader {

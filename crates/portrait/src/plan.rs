@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::clock::Clock;
 use crate::column::{NONE, Names};
 use crate::error::{Error, Result};
+use crate::forecast::Forecast;
 use crate::rows::{Batch, ItemRows, Items, Rows, Text, Vocabulary, Way, all_days, all_hours, all_texts, same};
 use crate::segment::lifecycle::Windows;
 use crate::sql::{Expression, Sql};
@@ -116,10 +117,12 @@ pub(crate) enum Job {
     Recency,
     Age,
     Interval,
+    Opening(At),
     Edge { last: bool, value: At, text: bool },
     Preference { by: At, weight: Option<At>, top: usize, rank: Rank, min_share: f64, min_affinity: f64, prior: f64 },
     Sequence { steps: Vec<At>, names: Vec<String>, within: i64 },
     Lifecycle { windows: Windows },
+    Repurchase { by: At, least: u32, top: usize, horizon: u32, prior: f64 },
 }
 
 /// Which events a tag looks at, in places of the plan.
@@ -221,6 +224,12 @@ impl Plan {
         self.part((0..self.jobs.len()).filter(compares).collect())
     }
 
+    /// What the jobs need that compare how long users take from one purchase to the next.
+    pub(crate) fn cycles(&self) -> Part {
+        let compares = |job: &usize| matches!(self.jobs[*job].1, Job::Repurchase { .. });
+        self.part((0..self.jobs.len()).filter(compares).collect())
+    }
+
     fn part(&self, jobs: Vec<usize>) -> Part {
         let (mut slots, mut filters) = (vec![false; self.slots.len()], vec![false; self.filters.len()]);
         for (filter, job) in jobs.iter().map(|job| &self.jobs[*job]) {
@@ -308,9 +317,14 @@ impl Job {
     fn slots(&self) -> Vec<At> {
         match self {
             Job::Count | Job::Recency | Job::Age | Job::Interval | Job::Lifecycle { .. } => Vec::new(),
-            Job::Sum(at) | Job::Mean(at) | Job::Min(at) | Job::Max(at) | Job::Distinct(at) | Job::Share(at) => {
-                vec![*at]
-            }
+            Job::Sum(at)
+            | Job::Mean(at)
+            | Job::Min(at)
+            | Job::Max(at)
+            | Job::Distinct(at)
+            | Job::Share(at)
+            | Job::Opening(at) => vec![*at],
+            Job::Repurchase { by, .. } => vec![*by],
             Job::Ratio(above, below) => vec![*above, *below],
             Job::Edge { value, .. } => vec![*value],
             Job::Preference { by, weight, .. } => [*by].into_iter().chain(*weight).collect(),
@@ -454,6 +468,7 @@ impl Compiler {
                 Measure::Recency => Job::Recency,
                 Measure::Age => Job::Age,
                 Measure::Interval => Job::Interval,
+                Measure::Opening(text) => Job::Opening(self.slot(tag, text, Want::Number)?),
                 Measure::Sum(text) => Job::Sum(self.slot(tag, text, Want::Number)?),
                 Measure::Mean(text) => Job::Mean(self.slot(tag, text, Want::Number)?),
                 Measure::Min(text) => Job::Min(self.slot(tag, text, Want::Number)?),
@@ -484,6 +499,15 @@ impl Compiler {
                 within: *within,
             },
             Body::Lifecycle { windows, .. } => Job::Lifecycle { windows: *windows },
+            Body::Model { model: Forecast::Repurchase { by, least, top, horizon }, .. } => Job::Repurchase {
+                by: self.slot(tag, by, Want::Code)?,
+                least: *least,
+                top: *top,
+                horizon: *horizon,
+                prior: tag.prior,
+            },
+            // What these are fitted on are tags of their own; of the model itself only its events are looked at.
+            Body::Model { .. } => Job::Count,
             _ => return Err(tag.error(format!("a tag of kind `{}` does not look at events", tag.kind()), None)),
         })
     }

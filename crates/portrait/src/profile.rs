@@ -13,6 +13,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::{self, Clock};
 use crate::column::{Column, NONE, Values};
 use crate::error::{Error, Result};
+use crate::forecast::{self, Fit, Forecast, Models};
 use crate::plan::Plan;
 use crate::segment::cluster::Scaling;
 use crate::segment::lifecycle::State;
@@ -72,6 +73,9 @@ pub struct AboutTag {
     pub prior: f64,
     /// Users with a value.
     pub count: usize,
+    /// What the model behind it came to, of tags that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
 }
 
 impl AboutTag {
@@ -102,7 +106,7 @@ impl Profile {
         if first >= clock.end {
             return Err(Error::BeforeData { as_of: date, first: clock::local_date(&project.timezone, first) });
         }
-        let (catalogue, left_out) = usable(store, catalogue)?;
+        let (catalogue, mut left_out) = usable(store, catalogue)?;
         let views = Views::new(store, &catalogue)?;
         let before = before.filter(|before| {
             let about = &before.about;
@@ -111,20 +115,32 @@ impl Profile {
         let kept = |tag: &Tag| {
             let before = before?;
             let place = before.about.tags.iter().position(|about| about.name == tag.name)?;
-            (before.about.tags[place].version == catalogue.version(&tag.name)).then(|| before.columns[place].clone())
+            let about = &before.about.tags[place];
+            (about.version == catalogue.version(&tag.name)).then(|| (before.columns[place].clone(), about.fit.clone()))
         };
         let mut columns: HashMap<String, Column> = HashMap::new();
+        let (mut fits, mut models): (HashMap<String, Fit>, _) = (HashMap::new(), Models::default());
         for tag in catalogue.tags() {
-            columns.extend(kept(tag).map(|column| (tag.name.clone(), column)));
+            if let Some((column, fit)) = kept(tag) {
+                columns.insert(tag.name.clone(), column);
+                fits.extend(fit.map(|fit| (tag.name.clone(), fit)));
+            }
         }
-        let over_events: Vec<&Tag> =
-            catalogue.tags().iter().filter(|tag| tag.over().is_some() && !columns.contains_key(&tag.name)).collect();
+        let missing = || catalogue.tags().iter().filter(|tag| !columns.contains_key(&tag.name));
+        let ingredients: BTreeMap<String, Tag> =
+            missing().flat_map(Tag::ingredients).map(|tag| (tag.name.clone(), tag)).collect();
+        let looks = |tag: &&Tag| tag.over().is_some() && tag.ingredients().is_empty();
+        let over_events: Vec<&Tag> = missing().filter(looks).chain(ingredients.values()).collect();
         let users = match before.filter(|_| over_events.is_empty()) {
             Some(before) => before.users.clone(),
-            None => views.go_over_events(&clock, &over_events, &mut columns)?,
+            None => views.go_over_events(&clock, &over_events, &mut columns, &mut fits)?,
         };
         for tag in catalogue.tags() {
             if columns.contains_key(&tag.name) {
+                continue;
+            }
+            if tag.parents().any(|parent| left_out.contains_key(parent)) {
+                left_out.insert(tag.name.clone(), PARENT_LEFT_OUT.to_owned());
                 continue;
             }
             let store = views.of(tag);
@@ -146,11 +162,25 @@ impl Profile {
                     derive::cluster(tag, from, &scaling, centres, &columns, users.len())?
                 }
                 Body::Query { sql } => derive::query(store, &clock, tag, sql, &users)?,
+                Body::Model { model, .. } => match (models.say(tag, model, &columns), tag.is_shipped()) {
+                    (Ok((column, fit)), _) => {
+                        fits.insert(tag.name.clone(), fit);
+                        column
+                    }
+                    (Err(error), true) => match forecast::reason(&error) {
+                        Some(reason) => {
+                            left_out.insert(tag.name.clone(), reason);
+                            continue;
+                        }
+                        None => return Err(error),
+                    },
+                    (Err(error), false) => return Err(error),
+                },
                 _ => continue,
             };
             columns.insert(tag.name.clone(), column);
         }
-        let mut tags: Vec<&Tag> = catalogue.tags().iter().collect();
+        let mut tags: Vec<&Tag> = catalogue.tags().iter().filter(|tag| !left_out.contains_key(&tag.name)).collect();
         tags.sort_by(|a, b| a.name.cmp(&b.name));
         let about_tag = |tag: &&Tag| AboutTag {
             name: tag.name.clone(),
@@ -163,6 +193,7 @@ impl Profile {
             expires: clock::date(clock.day + tag.expires as i32),
             prior: tag.prior,
             count: columns.get(&tag.name).map_or(0, Column::count),
+            fit: fits.get(&tag.name).cloned(),
         };
         let about = About {
             project: project.name.clone(),
@@ -202,6 +233,8 @@ pub(crate) fn span(store: &Store) -> Result<(i64, i64)> {
     store.span()?.ok_or(Error::NoEvents)
 }
 
+const PARENT_LEFT_OUT: &str = "what it is made from was left out";
+
 /// Leaves out what the store has no attribute for. A project's own tag of that kind is an error.
 fn usable(store: &Store, catalogue: &Catalogue) -> Result<(Catalogue, BTreeMap<String, String>)> {
     let attributes = store.columns(Table::Users)?;
@@ -222,7 +255,7 @@ fn usable(store: &Store, catalogue: &Catalogue) -> Result<(Catalogue, BTreeMap<S
     }
     let mut catalogue = catalogue.clone();
     for name in catalogue.without(left_out.keys().cloned().collect()) {
-        left_out.insert(name, "what it is made from was left out".to_owned());
+        left_out.insert(name, PARENT_LEFT_OUT.to_owned());
     }
     Ok((catalogue, left_out))
 }
@@ -264,6 +297,7 @@ impl Views {
         clock: &Clock,
         tags: &[&Tag],
         columns: &mut HashMap<String, Column>,
+        fits: &mut HashMap<String, Fit>,
     ) -> Result<Vec<String>> {
         let (mut found, mut users) = (Vec::new(), Vec::new());
         for (purpose, store) in &self.by_purpose {
@@ -278,7 +312,10 @@ impl Views {
         users.dedup();
         for (own, said) in found {
             let places = places(&said.users, &users);
-            for (tag, column) in own.iter().zip(said.columns) {
+            for ((tag, column), trial) in own.iter().zip(said.columns).zip(&said.trials) {
+                if let Body::Model { model: Forecast::Repurchase { .. }, .. } = &tag.body {
+                    fits.extend(Fit::of_trial(trial).map(|fit| (tag.name.clone(), fit)));
+                }
                 let mut column = column.spread(&places, users.len());
                 if let (Body::Lifecycle { .. }, Values::Text { codes, names }) = (&tag.body, &mut column.values) {
                     // Who is known and has none of the events is a contact.

@@ -61,7 +61,7 @@ pub fn validate(
     until: Option<Date>,
 ) -> Result<Vec<Verdict>> {
     let as_of = profile.about.as_of;
-    let tags: Vec<&Tag> = catalogue.tags().iter().filter(|tag| tag.over().is_some()).collect();
+    let tags: Vec<&Tag> = catalogue.tags().iter().filter(|tag| tag.over().is_some() && !is_model(tag)).collect();
     let every_other = |rest: u8| {
         move |over: &mut Over| {
             let half = format!("days_ago % 2 = {rest}");
@@ -93,6 +93,11 @@ pub fn validate(
         });
     }
     Ok(verdicts)
+}
+
+/// What a model says is about the days that follow, and has no halves of its own.
+fn is_model(tag: &Tag) -> bool {
+    matches!(tag.body, Body::Model { .. })
 }
 
 /// The tags over other days than they declare.

@@ -7,12 +7,13 @@
 //!
 //! *Hindsight*: the same tag over a later period, compared in the same way with what the profile said; of preferences
 //! also the share of a user's later weight that falls on what was said they prefer, beside the share that falls on
-//! what all users together prefer most.
+//! what all users together prefer most. What a model foretold is compared with what came: whether a user came back at all
+//! (by the area under the curve), on how many days, for how much, and for what.
 
 use std::collections::HashMap;
 
 use jiff::civil::Date;
-use lookalike_measure::spearman;
+use lookalike_measure::{auc, spearman};
 use lookalike_store::{Project, Store};
 use serde::Serialize;
 
@@ -21,10 +22,11 @@ use crate::clock::{self, Clock};
 use crate::column::{Column, Values};
 use crate::diff::pairs;
 use crate::error::Result;
+use crate::forecast::{Expect, Forecast};
 use crate::pass::{self, Found};
 use crate::plan::Plan;
 use crate::profile::{Profile, span};
-use crate::tag::{Body, Over, Tag, Window};
+use crate::tag::{Body, Measure, Over, Rank, Tag, Window};
 
 /// How two looks at the same tag agree.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -33,7 +35,8 @@ pub struct Agreement {
     pub users: usize,
     /// Rank correlation of numbers, or the mean share of a user's values that are found again.
     pub figure: f64,
-    /// What the figure would be by chance: 0 for numbers, for values the mean share of users who have them in the end.
+    /// What the figure would be by chance: 0 for numbers, for values the mean share of users who have them in the end, and
+    /// 0.5 for a chance of coming back.
     pub chance: f64,
 }
 
@@ -50,6 +53,8 @@ pub struct Verdict {
     pub hindsight: Option<Agreement>,
     /// Of a preference: mean share of later weight on the user's own values, and on as many values of all users.
     pub kept: Option<(f64, f64)>,
+    /// Of a model, where the later period is as long as it looked ahead: mean purchases foretold, and mean that came.
+    pub came: Option<(f64, f64)>,
 }
 
 /// Judges the tags of `profile` that look at events: by their halves, and by what happened from its day to `until`.
@@ -90,9 +95,96 @@ pub fn validate(
             reliability: agreement(&even.columns[place], &odd.columns[place], &halves),
             hindsight: hindsight.and_then(|(after, since)| agreement(column, &after.columns[place], since)),
             kept: hindsight.and_then(|(after, since)| kept(tag, column, &after.columns[place], since)),
+            came: None,
         });
     }
+    let models: Vec<&Tag> = catalogue.tags().iter().filter(|tag| is_model(tag)).collect();
+    for tag in models {
+        let Ok(own) = profile.tag(&tag.name) else { continue };
+        let column = &profile.columns[own];
+        let mut verdict = Verdict {
+            tag: tag.name.clone(),
+            coverage: column.count() as f64 / profile.users.len().max(1) as f64,
+            reliability: None,
+            hindsight: None,
+            kept: None,
+            came: None,
+        };
+        if let Some(until) = until {
+            (verdict.hindsight, verdict.came) = outcome(project, store, tag, profile, column, until)?;
+        }
+        verdicts.push(verdict);
+    }
     Ok(verdicts)
+}
+
+/// What a model said beside what came.
+fn outcome(
+    project: &Project,
+    store: &Store,
+    tag: &Tag,
+    profile: &Profile,
+    said: &Column,
+    until: Date,
+) -> Result<(Option<Agreement>, Option<(f64, f64)>)> {
+    let Body::Model { model, over } = &tag.body else { return Ok((None, None)) };
+    let metric = |of: Measure| Body::Metric { of, over: over.clone() };
+    let days = metric(Measure::Distinct("day".to_owned()));
+    let facts = match model {
+        Forecast::BgNbd { .. } | Forecast::Nbd { .. } => vec![days],
+        Forecast::GammaGamma { weight } => vec![days, metric(Measure::Sum(weight.clone()))],
+        Forecast::Repurchase { by, .. } => vec![Body::Preference {
+            by: by.clone(),
+            weight: None,
+            top: usize::MAX,
+            rank: Rank::Share,
+            min_share: 0.0,
+            min_affinity: 0.0,
+            over: over.clone(),
+        }],
+    };
+    let facts: Vec<Tag> = facts.into_iter().map(|body| Tag { body, ..tag.clone() }).collect();
+    let after = (clock::days(until) - clock::days(profile.about.as_of)).max(1) as u32;
+    let window = |over: &mut Over| over.window = Some(Window { from: after, to: 0 });
+    let found = look(project, store, &facts.iter().collect::<Vec<_>>(), until, &window)?;
+    let since = pairs(&profile.users, &found.users);
+    // A user without events afterwards bought on no day.
+    let fact = |place: usize| {
+        let mut numbers = vec![f64::NAN; profile.users.len()];
+        let value = |row: usize| found.columns[place].values.number(row);
+        since.iter().for_each(|(row, later)| numbers[*row] = value(*later).unwrap_or(f64::NAN));
+        numbers
+    };
+    let known: Vec<usize> = (0..profile.users.len()).filter(|row| said.values.has(*row)).collect();
+    let foretold: Vec<f64> = known.iter().filter_map(|row| said.values.number(*row)).collect();
+    let users = known.len();
+    Ok(match model {
+        Forecast::BgNbd { .. } | Forecast::Nbd { .. } => {
+            let days = fact(0);
+            let came: Vec<f64> = known.iter().map(|row| if days[*row].is_nan() { 0.0 } else { days[*row] }).collect();
+            if let Forecast::BgNbd { value: Expect::Alive, .. } = model {
+                let back: Vec<bool> = came.iter().map(|days| *days > 0.0).collect();
+                let figure = auc(&foretold, &back).ok().flatten();
+                return Ok((figure.map(|figure| Agreement { users, figure, chance: 0.5 }), None));
+            }
+            let figure = spearman(&foretold, &came).ok().flatten();
+            let mean = |numbers: &[f64]| numbers.iter().sum::<f64>() / numbers.len().max(1) as f64;
+            let matches = match model {
+                Forecast::BgNbd { horizon, .. } => *horizon == Some(after),
+                Forecast::Nbd { horizon } => *horizon == after,
+                _ => false,
+            };
+            let agreement = figure.map(|figure| Agreement { users, figure, chance: 0.0 });
+            (agreement, matches.then(|| (mean(&foretold), mean(&came))))
+        }
+        Forecast::GammaGamma { .. } => {
+            let worth: Vec<f64> = fact(0).iter().zip(fact(1)).map(|(days, sum)| sum / days).collect();
+            let evidence = vec![1; worth.len()];
+            let all: Vec<(usize, usize)> = (0..worth.len()).map(|row| (row, row)).collect();
+            (agreement(said, &Column { values: Values::Number(worth), evidence }, &all), None)
+        }
+        Forecast::Repurchase { .. } => (agreement(said, &found.columns[0], &since), None),
+    })
 }
 
 /// What a model says is about the days that follow, and has no halves of its own.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lookalike_portrait::{AboutTag, Catalogue, Column, Profile, Tag, Title, Values, snapshot, why as reasons};
+use lookalike_portrait::{AboutTag, Catalogue, Column, Fit, Profile, Tag, Title, Values, snapshot, why as reasons};
 use lookalike_store::{Project, Store};
 use serde_json::{Value, json};
 
@@ -280,7 +280,11 @@ pub fn tag(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(), Fai
     let users = about.count.max(1) as f64;
     let coverage = 100.0 * about.count as f64 / profile.about.users.max(1) as f64;
     say.line(format!("  {} users have a value ({coverage:.1} %)", grouped(about.count as u64)));
+    if let Some(fit) = &about.fit {
+        fitted(fit).iter().for_each(|line| say.line(format!("  {line}")));
+    }
     let mut document = json!({
+        "fit": about.fit,
         "name": name, "title": tag.title, "meaning": tag.meaning, "version": about.version, "class": tag.class,
         "users": about.count, "definition": tag.body, "used_for": tag.used_for,
     });
@@ -316,6 +320,21 @@ pub fn tag(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(), Fai
         say.line(format!("  made from it: {}", children.join(", ")));
     }
     say.json(&document)
+}
+
+/// How the model behind a tag was fitted.
+fn fitted(fit: &Fit) -> Vec<String> {
+    let listed = |numbers: &BTreeMap<String, f64>| {
+        let each = numbers.iter().map(|(name, value)| format!("{} {}", name.replace('_', " "), number(*value)));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let parameters = if fit.parameters.is_empty() { String::new() } else { format!(": {}", listed(&fit.parameters)) };
+    let mut lines = vec![format!("fitted on {}{parameters}", grouped(fit.fitted_on))];
+    lines.extend(fit.log_likelihood.map(|value| format!("log-likelihood {value:.3}")));
+    if !fit.figures.is_empty() {
+        lines.push(listed(&fit.figures));
+    }
+    lines
 }
 
 /// Linear between order statistics, at position (n − 1) · share.

@@ -5,69 +5,98 @@
 //! columns into `text` and `quantity`.
 #![allow(clippy::unwrap_used)]
 
+mod cdnow;
+mod forecasts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use arrow::array::{Array, AsArray};
-use jiff::civil::date;
+use jiff::civil::{Date, date};
 use lookalike_measure::{quantile, spearman};
-use lookalike_portrait::{Catalogue, Profile};
+use lookalike_portrait::{Catalogue, Error, Profile};
 use lookalike_store::{Project, Store, Table};
 use serde_json::Value;
 
-const TOML: &str = include_str!("golden/lookalike.toml");
+const TOML: &str = include_str!("lookalike.toml");
 
 /// Tags over all lines.
-const WHOLE: &str = include_str!("golden/whole.toml");
+const WHOLE: &str = include_str!("whole.toml");
 
 /// Tags over a half of the year; `FROM` and `TO` are its first and its last week, `N` is its number.
-const HALF: &str = include_str!("golden/half.toml");
+const HALF: &str = include_str!("half.toml");
+
+/// Segments by what households did in either half.
+const BEHAVIOUR: &str = include_str!("behaviour.toml");
 
 /// What households said of themselves.
-const DECLARED: &str = include_str!("golden/declared.toml");
+const DECLARED: &str = include_str!("declared.toml");
 
 /// When baskets were bought: early ones, and later ones to try the tag on.
-const TIMES: &str = include_str!("golden/times.toml");
+const TIMES: &str = include_str!("times.toml");
 
 /// At what hours and on which days of the week baskets were bought.
-const CLOCK: &str = include_str!("golden/clock.toml");
+const CLOCK: &str = include_str!("clock.toml");
 
 /// A profile at the end of the year, with its store.
 struct Journey {
-    _folder: tempfile::TempDir,
+    project: Made,
     store: Store,
     profile: Profile,
 }
 
-impl Journey {
-    fn new(key: &str, tags: &str) -> Journey {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let data = root.join("../../datasets/complete-journey").canonicalize().unwrap();
-        let write = |name: PathBuf, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        write("lookalike.toml".into(), &TOML.replace("DATA", data.to_str().unwrap()).replace("KEY", key));
+/// A project in a folder that goes away, with golden tags alone.
+struct Made(tempfile::TempDir);
+
+impl Made {
+    fn new(toml: &str, tags: &str) -> Made {
+        let made = Made(tempfile::tempdir().unwrap());
+        made.write("lookalike.toml".into(), toml);
         // What ships with the program is switched off.
-        for group in std::fs::read_dir(root.join("catalogue")).unwrap() {
+        let catalogue = Path::new(env!("CARGO_MANIFEST_DIR")).join("catalogue");
+        for group in std::fs::read_dir(&catalogue).unwrap() {
             for file in std::fs::read_dir(group.unwrap().path()).unwrap() {
                 let path = file.unwrap().path();
                 let text = std::fs::read_to_string(&path).unwrap();
                 let sections = text.lines().filter(|line| line.starts_with('[') && !line.contains('.'));
                 let off: String = sections.map(|section| format!("{section}\nkind = \"off\"\n")).collect();
-                write(Path::new("tags").join(path.strip_prefix(root.join("catalogue")).unwrap()), &off);
+                made.write(Path::new("tags").join(path.strip_prefix(&catalogue).unwrap()), &off);
             }
         }
-        write("tags/golden.toml".into(), tags);
-        let project = Project::open(folder.path()).unwrap();
-        lookalike_store::ingest(&project, &mut |_| {}).unwrap();
-        let store = Store::open(&project).unwrap();
-        let catalogue = Catalogue::open(&project).unwrap();
-        let profile = Profile::build(&project, &store, &catalogue, date(2018, 1, 1), None).unwrap();
-        Journey { _folder: folder, store, profile }
+        made.write("tags/golden.toml".into(), tags);
+        made
+    }
+
+    fn write(&self, name: PathBuf, text: &str) {
+        let path = self.0.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn open(&self) -> Project {
+        Project::open(self.0.path()).unwrap()
+    }
+
+    fn store(&self) -> Store {
+        lookalike_store::ingest(&self.open(), &mut |_| {}).unwrap();
+        Store::open(&self.open()).unwrap()
+    }
+
+    fn profile(&self, store: &Store, day: Date) -> Result<Profile, Error> {
+        let project = self.open();
+        Profile::build(&project, store, &Catalogue::open(&project)?, day, None)
+    }
+}
+
+impl Journey {
+    fn new(key: &str, tags: &str) -> Journey {
+        let data =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/complete-journey").canonicalize().unwrap();
+        let project = Made::new(&TOML.replace("DATA", data.to_str().unwrap()).replace("KEY", key), tags);
+        let store = project.store();
+        let profile = project.profile(&store, date(2018, 1, 1)).unwrap();
+        Journey { project, store, profile }
     }
 
     fn column(&self, tag: &str) -> &lookalike_portrait::Values {
@@ -87,12 +116,12 @@ impl Journey {
 fn journey() -> &'static Journey {
     static LINES: OnceLock<Journey> = OnceLock::new();
     let half = |n: &str, from: &str, to: &str| HALF.replace("_N", n).replace("FROM", from).replace("TO", to);
-    let tags = [WHOLE, &half("_1", "1", "26"), &half("_2", "27", "52"), DECLARED].concat();
+    let tags = [WHOLE, &half("_1", "1", "26"), &half("_2", "27", "52"), DECLARED, BEHAVIOUR].concat();
     LINES.get_or_init(|| Journey::new("", &tags))
 }
 
 fn golden(id: &str) -> (Value, f64) {
-    let all: Value = serde_json::from_str(include_str!("golden/tags.json")).unwrap();
+    let all: Value = serde_json::from_str(include_str!("tags.json")).unwrap();
     (all[id]["expected"].clone(), all[id]["tolerance"]["absolute"].as_f64().unwrap())
 }
 

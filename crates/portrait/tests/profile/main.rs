@@ -1,6 +1,8 @@
 //! Profiles of small made-up shops, judged by plain loops over the same events.
 #![allow(clippy::unwrap_used)]
 
+mod models;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

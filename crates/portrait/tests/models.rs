@@ -242,8 +242,12 @@ fn what_says_too_little_is_refused_by_name() {
     assert!(matches!(GammaGamma::fit(&worth(5.0)), Err(Error::RunsAway { .. } | Error::NoMaximum { .. })));
     // Customers who sent back as much as they bought do not spoil it for the others.
     let mut random = draw(3);
-    let some: Vec<Spent> =
-        (0..500).map(|at| Spent { repeats: 1 + at % 4, mean: 1.0 + random.gamma(2.0) / random.gamma(3.0) }).collect();
+    let some: Vec<Spent> = (0..500)
+        .map(|at| {
+            let (repeats, rate) = (1 + at % 4, random.gamma(3.0) / 20.0);
+            Spent { repeats, mean: random.gamma(2.0 * f64::from(repeats)) / (rate * f64::from(repeats)) }
+        })
+        .collect();
     let (with, _) = GammaGamma::fit(&[some.clone(), worth(-1.0), worth(0.0)].concat()).unwrap();
     assert_eq!((with.customers, with.model), (500, GammaGamma::fit(&some).unwrap().0.model));
 }

@@ -329,7 +329,9 @@ fn fitted(fit: &Fit) -> Vec<String> {
         each.collect::<Vec<_>>().join(", ")
     };
     let parameters = if fit.parameters.is_empty() { String::new() } else { format!(": {}", listed(&fit.parameters)) };
-    let mut lines = vec![format!("fitted on {}{parameters}", grouped(fit.fitted_on))];
+    // What is counted over pairs has no parameters of its own.
+    let whom = if fit.parameters.is_empty() { "pairs of a user and a value" } else { "users" };
+    let mut lines = vec![format!("fitted on {} {whom}{parameters}", grouped(fit.fitted_on))];
     lines.extend(fit.log_likelihood.map(|value| format!("log-likelihood {value:.3}")));
     if !fit.figures.is_empty() {
         lines.push(listed(&fit.figures));

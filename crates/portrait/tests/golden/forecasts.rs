@@ -13,7 +13,7 @@ use lookalike_portrait::model::repurchase::{Gaps, Typical, blend, median};
 use lookalike_portrait::{Catalogue, Profile};
 use lookalike_store::Table;
 
-use crate::{DECLARED, Journey, Made, TOML, golden, journey, within};
+use crate::{DECLARED, Journey, Made, golden, journey, raw_lines, within};
 
 const CYCLES: &str = include_str!("cycles.toml");
 const SAID: &str = include_str!("said.toml");
@@ -80,7 +80,7 @@ fn a_chance_to_have_left_is_refused_where_nobody_leaves() {
     let journey = households();
     let tags = "[alive]\nkind = \"model\"\nmodel = \"bg-nbd\"\nvalue = \"alive\"\nevents = \"purchase\"\n";
     // A folder of its own: others read the tags of the shared one.
-    let catalogue = Catalogue::open(&Made::new(TOML, tags).open()).unwrap();
+    let catalogue = Catalogue::open(&Made::new(&raw_lines(""), tags).open()).unwrap();
     let project = journey.project.open();
     let error = Profile::build(&project, &journey.store, &catalogue, date(2017, 10, 1), None).map(drop).unwrap_err();
     let text = format!("{error} | {}", error.hint().unwrap());
@@ -120,7 +120,8 @@ fn days() -> BTreeMap<(String, String), Vec<i32>> {
         let at = batch.column(3).as_primitive::<TimestampMicrosecondType>();
         for row in (0..batch.num_rows()).filter(|row| kinds.value(*row) == "purchase" && items.is_valid(*row)) {
             let Some(sort) = sorts.get(items.value(row)) else { continue };
-            let local = jiff::Timestamp::from_microsecond(at.value(row)).unwrap().to_zoned(zone.clone()).date();
+            let local =
+                jiff::Timestamp::from_microsecond(at.value(row)).unwrap().to_zoned_datetime(zone.clone()).date();
             let day = date(1970, 1, 1).until(local).unwrap().get_days();
             days.entry((users.value(row).to_owned(), sort.clone())).or_default().push(day);
         }

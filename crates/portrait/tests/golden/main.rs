@@ -89,6 +89,12 @@ impl Made {
     }
 }
 
+/// The project file of the bundled purchases, no line of them set aside.
+fn raw_lines(key: &str) -> String {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/complete-journey").canonicalize().unwrap();
+    TOML.replace("DATA", data.to_str().unwrap()).replace("KEY", key)
+}
+
 impl Journey {
     fn new(key: &str, tags: &str) -> Journey {
         let data =

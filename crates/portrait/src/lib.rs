@@ -4,7 +4,7 @@
 //! tags of a project, those that ship with the program among them. A [`Profile`] is what they say of all users as of
 //! one day, kept as an immutable snapshot ([`snapshot`]).
 //!
-//! Events are gone over once (twice where users are compared with the population), user by user and on all cores, for
+//! Events are gone over once (before that over less of them, where users are compared with the population), user by user and on all cores, for
 //! all tags together; nothing is kept of them but what the tags gather. Conditions and expressions are SQL.
 
 mod catalogue;

@@ -255,10 +255,10 @@ fn by_user(
             let same = places[from..].iter().take_while(|place| **place == places[from]).count();
             let rows = from..from + same;
             let user = seen.users.value(from);
-            if current.as_ref().is_none_or(|(current, _)| current != user) {
-                if let Some((user, seen_before)) = current.replace((user.to_owned(), false)) {
-                    finish(&user, seen_before, &mut states);
-                }
+            if current.as_ref().is_none_or(|(current, _)| current != user)
+                && let Some((user, seen_before)) = current.replace((user.to_owned(), false))
+            {
+                finish(&user, seen_before, &mut states);
             }
             // Events of a user are sorted by time: the first one says whether there is one before the day.
             if let Some((_, seen_before)) = &mut current {

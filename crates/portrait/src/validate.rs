@@ -55,6 +55,8 @@ pub struct Verdict {
     pub kept: Option<(f64, f64)>,
     /// Of a model, where the later period is as long as it looked ahead: mean purchases foretold, and mean that came.
     pub came: Option<(f64, f64)>,
+    /// Of a model: the same figure by what needs no model, and what that is.
+    pub naive: Option<(f64, &'static str)>,
 }
 
 /// Judges the tags of `profile` that look at events: by their halves, and by what happened from its day to `until`.
@@ -96,6 +98,7 @@ pub fn validate(
             hindsight: hindsight.and_then(|(after, since)| agreement(column, &after.columns[place], since)),
             kept: hindsight.and_then(|(after, since)| kept(tag, column, &after.columns[place], since)),
             came: None,
+            naive: None,
         });
     }
     let models: Vec<&Tag> = catalogue.tags().iter().filter(|tag| is_model(tag)).collect();
@@ -109,9 +112,10 @@ pub fn validate(
             hindsight: None,
             kept: None,
             came: None,
+            naive: None,
         };
         if let Some(until) = until {
-            (verdict.hindsight, verdict.came) = outcome(project, store, tag, profile, column, until)?;
+            outcome(project, store, tag, profile, until, &mut verdict)?;
         }
         verdicts.push(verdict);
     }
@@ -124,10 +128,11 @@ fn outcome(
     store: &Store,
     tag: &Tag,
     profile: &Profile,
-    said: &Column,
     until: Date,
-) -> Result<(Option<Agreement>, Option<(f64, f64)>)> {
-    let Body::Model { model, over } = &tag.body else { return Ok((None, None)) };
+    verdict: &mut Verdict,
+) -> Result<()> {
+    let Body::Model { model, over } = &tag.body else { return Ok(()) };
+    let said = &profile.columns[profile.tag(&tag.name)?];
     let metric = |of: Measure| Body::Metric { of, over: over.clone() };
     let days = metric(Measure::Distinct("day".to_owned()));
     let facts = match model {
@@ -155,36 +160,58 @@ fn outcome(
         since.iter().for_each(|(row, later)| numbers[*row] = value(*later).unwrap_or(f64::NAN));
         numbers
     };
-    let known: Vec<usize> = (0..profile.users.len()).filter(|row| said.values.has(*row)).collect();
+    // Who bought once cannot have left, says BG/NBD: of them it foretells nothing that could be judged.
+    let least = if matches!(model, Forecast::BgNbd { value: Expect::Alive, .. }) { 2 } else { 1 };
+    let is_known = |row: &usize| said.values.has(*row) && said.evidence[*row] >= least;
+    let known: Vec<usize> = (0..profile.users.len()).filter(is_known).collect();
     let foretold: Vec<f64> = known.iter().filter_map(|row| said.values.number(*row)).collect();
     let users = known.len();
-    Ok(match model {
+    // What could be said without a model, of the same users.
+    let ingredients = tag.ingredients();
+    let own = look(project, store, &ingredients.iter().collect::<Vec<_>>(), profile.about.as_of, &|_| {})?;
+    let places: HashMap<usize, usize> = pairs(&profile.users, &own.users).into_iter().collect();
+    let ingredient = |at: usize, row: usize| {
+        places.get(&row).and_then(|place| own.columns[at].values.number(*place)).unwrap_or(f64::NAN)
+    };
+    verdict.hindsight = match model {
         Forecast::BgNbd { .. } | Forecast::Nbd { .. } => {
             let days = fact(0);
             let came: Vec<f64> = known.iter().map(|row| if days[*row].is_nan() { 0.0 } else { days[*row] }).collect();
-            if let Forecast::BgNbd { value: Expect::Alive, .. } = model {
-                let back: Vec<bool> = came.iter().map(|days| *days > 0.0).collect();
-                let figure = auc(&foretold, &back).ok().flatten();
-                return Ok((figure.map(|figure| Agreement { users, figure, chance: 0.5 }), None));
-            }
-            let figure = spearman(&foretold, &came).ok().flatten();
             let mean = |numbers: &[f64]| numbers.iter().sum::<f64>() / numbers.len().max(1) as f64;
-            let matches = match model {
-                Forecast::BgNbd { horizon, .. } => *horizon == Some(after),
-                Forecast::Nbd { horizon } => *horizon == after,
-                _ => false,
+            let rates: Vec<f64> = known.iter().map(|row| (ingredient(2, *row) - 1.0) / ingredient(0, *row)).collect();
+            let by_rate = spearman(&rates, &came).ok().flatten().map(|figure| (figure, "by the own rate so far"));
+            verdict.naive = by_rate;
+            let (figure, ahead, chance) = match model {
+                Forecast::BgNbd { value: Expect::Alive, .. } => {
+                    let back: Vec<bool> = came.iter().map(|days| *days > 0.0).collect();
+                    let recent: Vec<f64> = known.iter().map(|row| -ingredient(1, *row)).collect();
+                    verdict.naive = auc(&recent, &back)
+                        .ok()
+                        .flatten()
+                        .map(|figure| (figure, "by the days since the last purchase"));
+                    (auc(&foretold, &back), None, 0.5)
+                }
+                Forecast::BgNbd { horizon, .. } => (spearman(&foretold, &came), *horizon, 0.0),
+                Forecast::Nbd { horizon } => (spearman(&foretold, &came), Some(*horizon), 0.0),
+                _ => (Ok(None), None, 0.0),
             };
-            let agreement = figure.map(|figure| Agreement { users, figure, chance: 0.0 });
-            (agreement, matches.then(|| (mean(&foretold), mean(&came))))
+            verdict.came = (ahead == Some(after)).then(|| (mean(&foretold), mean(&came)));
+            figure.ok().flatten().map(|figure| Agreement { users, figure, chance })
         }
         Forecast::GammaGamma { .. } => {
             let worth: Vec<f64> = fact(0).iter().zip(fact(1)).map(|(days, sum)| sum / days).collect();
-            let evidence = vec![1; worth.len()];
-            let all: Vec<(usize, usize)> = (0..worth.len()).map(|row| (row, row)).collect();
-            (agreement(said, &Column { values: Values::Number(worth), evidence }, &all), None)
+            let rows = worth.len();
+            let all: Vec<(usize, usize)> = (0..rows).map(|row| (row, row)).collect();
+            let column = |numbers: Vec<f64>| Column { evidence: vec![1; rows], values: Values::Number(numbers) };
+            let means = (0..rows).map(|row| ingredient(1, row) / ingredient(0, row)).collect();
+            let worth = column(worth);
+            let by_mean = agreement(&column(means), &worth, &all);
+            verdict.naive = by_mean.map(|found| (found.figure, "by the own mean so far"));
+            agreement(said, &worth, &all)
         }
-        Forecast::Repurchase { .. } => (agreement(said, &found.columns[0], &since), None),
-    })
+        Forecast::Repurchase { .. } => agreement(said, &found.columns[0], &since),
+    };
+    Ok(())
 }
 
 /// What a model says is about the days that follow, and has no halves of its own.

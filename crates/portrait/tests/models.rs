@@ -300,7 +300,7 @@ proptest! {
         prop_assert_eq!((counted.median(), median(&gaps)), (Some(middle), middle));
         // A blend lies between what it blends, and is the own median where nothing is taken for known before.
         let said = blend(middle, n, 20.0, prior);
-        let (low, high) = (middle.max(1.0).min(20.0), middle.max(1.0).max(20.0));
+        let (low, high) = (middle.clamp(1.0, 20.0), middle.max(20.0));
         prop_assert!(said >= low * (1.0 - 1e-12) && said <= high * (1.0 + 1e-12), "{}", said);
         prop_assert!((blend(middle, n, 20.0, 0.0) - middle.max(1.0)).abs() < 1e-9);
         let typical = Typical::of([(2, &counted)].into_iter());

@@ -140,6 +140,11 @@ fn judge(
     if verdicts.iter().any(|verdict| verdict.hindsight.is_some_and(|found| found.chance == 0.5)) {
         say.line("a chance of coming back: area under the curve (0.5)");
     }
+    for verdict in &verdicts {
+        if let (Some(found), Some((naive, by))) = (verdict.hindsight, verdict.naive) {
+            say.line(format!("{}: {:.3}, and {naive:.3} {by}", verdict.tag, found.figure));
+        }
+    }
     for (verdict, (foretold, came)) in verdicts.iter().filter_map(|verdict| Some((verdict, verdict.came?))) {
         say.line(format!("{}: {foretold:.2} foretold a user, {came:.2} came", verdict.tag));
     }

@@ -43,9 +43,14 @@ of = "opening(value)"
 
 /// Purchases of 90 users at rates between one in two days and one a month, a third of whom stop at some time.
 fn customers() -> Vec<Event> {
+    customers_until(|user| if user % 3 == 0 { 20 + user * 7 % 60 } else { 90 })
+}
+
+/// The same where each stops on a day of their own.
+fn customers_until(stop: impl Fn(u32) -> u32) -> Vec<Event> {
     let mut events = Vec::new();
     for user in 0..90_u32 {
-        let (step, stop) = (2 + user * user % 31, if user % 3 == 0 { 20 + user * 7 % 60 } else { 90 });
+        let (step, stop) = (2 + user * user % 31, stop(user));
         let mut day = user % 9;
         while day < stop {
             let value = f64::from(5 + user * 13 % 40) * (1.0 + f64::from(day * 7 % 5) / 4.0);
@@ -160,6 +165,16 @@ fn a_model_that_cannot_be_fitted_is_named() {
     let mut once: Vec<Event> = all.clone();
     once.dedup_by_key(|event| event.user);
     says(&refused(&once, alive), &["only 0 customers bought on a second day, and 30 are needed"]);
+    let nobody_leaves = customers_until(|_| 90);
+    says(&refused(&nobody_leaves, alive), &["does not settle", "runs away", "who has left", "model = \"nbd\""]);
+    let mut alike = Vec::new();
+    for user in 0..60 {
+        alike.extend((0..10).map(|n| Event { user, at: n * 8 * 24 * 60 + 900, ..all[0].clone() }));
+    }
+    says(
+        &refused(&alike, "model = \"nbd\"\nhorizon = \"30d\""),
+        &["`r` runs away", "do not differ in how often they buy"],
+    );
     for weight in ["value * 0", "-value"] {
         says(
             &refused(&all, &worth.replace("WEIGHT", weight)),

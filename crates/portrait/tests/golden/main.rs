@@ -97,9 +97,7 @@ fn raw_lines(key: &str) -> String {
 
 impl Journey {
     fn new(key: &str, tags: &str) -> Journey {
-        let data =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/complete-journey").canonicalize().unwrap();
-        let project = Made::new(&TOML.replace("DATA", data.to_str().unwrap()).replace("KEY", key), tags);
+        let project = Made::new(&raw_lines(key), tags);
         let store = project.store();
         let profile = project.profile(&store, date(2018, 1, 1)).unwrap();
         Journey { project, store, profile }

@@ -135,6 +135,37 @@ fn tags_are_held_against_what_came_after() {
 }
 
 #[test]
+fn models_are_shown_with_their_fit_and_what_users_said_is_told_from_what_they_do() {
+    let shop = profiled();
+    shop.run(&["show", "tag", "consumption/future/due"]).says(&["fitted on ", "pairs of a user", "mean error blend"]);
+    let said = shop.run(&["show", "tag", "consumption/future/due", "--json"]).json();
+    let errors = &said["fit"]["figures"];
+    assert!(said["fit"]["fitted_on"].as_u64().unwrap() > 100, "{said}");
+    assert!(errors["mean_error_blend"].as_f64().unwrap() < errors["mean_error_own"].as_f64().unwrap(), "{errors}");
+    // Everybody of this shop buys equally often: that is no model of who leaves, and is said.
+    let said = shop.run(&["profile", "--json"]).json();
+    let reason = said["left_out"]["consumption/future/alive"].as_str().unwrap().to_owned();
+    assert!(reason.contains("runs away"), "{reason}");
+    assert_eq!(said["left_out"]["consumption/future/spend_next_90d"], "what it is made from was left out");
+    shop.run(&["show", "tag", "consumption/future/alive"]).hints(1, &["no tag `consumption/future/alive`"]);
+
+    // How old somebody is has nothing to do with the aisles they buy from.
+    let by = |tag: &str| ["profile", "validate", "--behaviour", tag].map(str::to_owned);
+    let run = |tag: &str, more: &[&str]| {
+        let args = by(tag);
+        shop.run(&args.iter().map(String::as_str).chain(more.iter().copied()).collect::<Vec<_>>())
+    };
+    let said = run("consumption/preference/department", &["--json"]).json();
+    assert_eq!(said["declared"]["columns"], 4);
+    let told = said["declared"]["told"].as_array().unwrap();
+    assert_eq!(told.len(), 3, "young, middle and old");
+    assert!(told.iter().all(|told| (0.3..0.7).contains(&told["auc"].as_f64().unwrap())), "{told:?}");
+    run("consumption/preference/department", &[]).says(&["what users said, told from 4 values", "AUC", "middle"]);
+    run("consumption/value/spend", &[]).fails(1, &["is of kind `metric`"]);
+    run("consumption/value/spent", &[]).hints(1, &["no tag `consumption/value/spent`"]);
+}
+
+#[test]
 fn clusters_become_a_tag_with_fixed_centres() {
     let shop = profiled();
     let on = "consumption/value/spend,consumption/activity/recency";

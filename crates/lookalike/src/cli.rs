@@ -96,6 +96,9 @@ pub enum ProfileVerb {
         /// Compare with the same tags over the days from the profile's to this one
         #[arg(long, value_name = "DATE")]
         until: Option<Date>,
+        /// How well what users said of themselves is told from what they do, by the values of this preference tag
+        #[arg(long, value_name = "TAG")]
+        behaviour: Option<String>,
     },
 }
 

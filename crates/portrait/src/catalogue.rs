@@ -17,9 +17,10 @@ pub const FOLDER: &str = "tags";
 const ENGINE: u32 = 1;
 
 /// The tags that ship with the program, for an online shop.
-const SHIPPED: [(&str, &str); 9] = [
+const SHIPPED: [(&str, &str); 10] = [
     ("basic/registration", include_str!("../catalogue/basic/registration.toml")),
     ("consumption/activity", include_str!("../catalogue/consumption/activity.toml")),
+    ("consumption/future", include_str!("../catalogue/consumption/future.toml")),
     ("consumption/preference", include_str!("../catalogue/consumption/preference.toml")),
     ("consumption/price", include_str!("../catalogue/consumption/price.toml")),
     ("consumption/stage", include_str!("../catalogue/consumption/stage.toml")),

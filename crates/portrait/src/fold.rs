@@ -4,6 +4,7 @@
 //! on sums over all users.
 
 use crate::column::NONE;
+use crate::model::repurchase::{Trial, Typical, blend, median as middle};
 use crate::plan::{Job, Seen};
 use crate::segment::lifecycle;
 use crate::tag::Rank;
@@ -14,6 +15,9 @@ pub(crate) struct Population {
     pub weights: Vec<f64>,
     pub weight: f64,
     pub events: u64,
+    /// Days between purchases of a category: of all, and without everybody's last.
+    pub typical: Typical,
+    pub typical_before: Typical,
 }
 
 impl Population {
@@ -53,6 +57,11 @@ pub(crate) enum State {
         weights: Vec<f64>,
         met: Vec<u32>,
     },
+    /// Days ago on which there was a value, one entry each.
+    Calendar {
+        n: u32,
+        met: Vec<(u32, i32)>,
+    },
     Way {
         n: u32,
         started: Vec<Option<i64>>,
@@ -79,6 +88,7 @@ impl Job {
             Job::Distinct(_) => State::Marks { n: 0, marks: Vec::new() },
             Job::Edge { text: true, .. } => State::Code { n: 0, code: NONE },
             Job::Preference { .. } => State::Tally { n: 0, weights: Vec::new(), met: Vec::new() },
+            Job::Repurchase { .. } => State::Calendar { n: 0, met: Vec::new() },
             Job::Sequence { steps, .. } => State::Way { n: 0, started: vec![None; steps.len()], reached: 0 },
             _ => State::Sums { n: 0, a: 0.0, b: 0.0 },
         }
@@ -94,6 +104,10 @@ impl Job {
             State::Marks { n, marks } => {
                 *n = 0;
                 marks.clear();
+            }
+            State::Calendar { n, met } => {
+                *n = 0;
+                met.clear();
             }
             State::Tally { n, weights, met } => {
                 *n = 0;
@@ -160,6 +174,19 @@ impl Job {
                 }
                 *n += counts.iter().filter(|counts| **counts).count() as u32;
             }
+            (Job::Opening(value), State::Sums { n, a, b }) => {
+                for ((value, days), _) in numbers(value).iter().zip(days_ago).zip(counts).filter(|(_, counts)| **counts)
+                {
+                    // The day is that of the first event, whether that has a value or not.
+                    if *n == 0 {
+                        *b = f64::from(*days);
+                    }
+                    *n += 1;
+                    if *b == f64::from(*days) && !value.is_nan() {
+                        *a += value;
+                    }
+                }
+            }
             (Job::Edge { last, value, .. }, State::Sums { n, a, .. }) => {
                 each(numbers(value), counts, |value| {
                     if *last || *n == 0 {
@@ -216,6 +243,21 @@ impl Job {
                     weights[code] += weight;
                 }
             }
+            (Job::Repurchase { by, .. }, State::Calendar { n, met }) => {
+                let codes = seen.values[*by].codes();
+                for (row, _) in rows.clone().zip(counts).filter(|(row, counts)| **counts && codes[*row] != NONE) {
+                    *n += 1;
+                    let entry = (codes[row], seen.days_ago[row]);
+                    if met.last() != Some(&entry) {
+                        // A user with very many events keeps one entry a value and day.
+                        if met.len() == met.capacity() && met.len() >= 1 << 14 {
+                            met.sort_unstable();
+                            met.dedup();
+                        }
+                        met.push(entry);
+                    }
+                }
+            }
             (Job::Sequence { steps, within, .. }, State::Way { n, started, reached }) => {
                 for (row, _) in rows.clone().zip(counts).filter(|(_, counts)| **counts) {
                     let mut any = false;
@@ -264,6 +306,21 @@ impl Job {
                 let count = marks.len() as f64;
                 (if *n == 0 { Said::Nothing } else { Said::Number(count) }, *n)
             }
+            (Job::Repurchase { least, top, horizon, prior, .. }, State::Calendar { met, .. }) => {
+                let mut due: Vec<(f64, u32, u32)> = Vec::new();
+                each_cycle(met, *least, |code, last, gaps| {
+                    let Some(category) = population.typical.category(code as usize) else { return };
+                    let days = blend(middle(gaps), gaps.len(), category, *prior) - f64::from(last);
+                    if days.abs() <= f64::from(*horizon) {
+                        due.push((days, code, gaps.len() as u32 + 1));
+                    }
+                });
+                due.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+                due.truncate(*top);
+                let evidence = due.iter().map(|(_, _, days)| *days).min().unwrap_or_default();
+                (Said::List(due.into_iter().map(|(days, code, _)| (code, days)).collect()), evidence)
+            }
+            (_, State::Calendar { .. }) => (Said::Nothing, 0),
             (_, State::Way { n, reached, .. }) => {
                 (if *reached == 0 { Said::Nothing } else { Said::Code(*reached as u32 - 1) }, *n)
             }
@@ -282,6 +339,29 @@ impl Job {
             Said::List(list) if list.is_empty() => (Said::Nothing, 0),
             said => (said, evidence),
         }
+    }
+}
+
+impl Job {
+    /// Tries what would have been said of the user's last purchases in each category before them.
+    pub(crate) fn try_out(&self, state: &mut State, population: &Population, trial: &mut Trial) {
+        if let (Job::Repurchase { least, prior, .. }, State::Calendar { met, .. }) = (self, state) {
+            let typical = &population.typical_before;
+            each_cycle(met, *least, |code, _, gaps| trial.add(gaps, typical, code as usize, *prior));
+        }
+    }
+}
+
+/// For each value with at least `least` days: its code, how many days ago the last was, and the gaps between them, oldest
+/// first; values in the order of their codes.
+pub(crate) fn each_cycle(met: &mut Vec<(u32, i32)>, least: u32, mut f: impl FnMut(u32, i32, &[u32])) {
+    met.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+    met.dedup();
+    let mut gaps = Vec::new();
+    for days in met.chunk_by(|a, b| a.0 == b.0).filter(|days| days.len() >= least as usize) {
+        gaps.clear();
+        gaps.extend(days.windows(2).map(|pair| pair[0].1.abs_diff(pair[1].1)));
+        f(days[0].0, days[days.len() - 1].1, &gaps);
     }
 }
 

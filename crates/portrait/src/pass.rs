@@ -5,7 +5,7 @@
 //! So every user is seen whole and in order by one worker, nothing is kept but that user, and no sum depends on the
 //! number of workers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::RecordBatch;
 use lookalike_store::{Rows, Store};
@@ -13,9 +13,10 @@ use rayon::prelude::*;
 
 use crate::column::{Column, NONE, Names, Values};
 use crate::error::Result;
-use crate::fold::{Population, Said, State, weighed};
+use crate::fold::{Population, Said, State, each_cycle, weighed};
+use crate::model::repurchase::{Gaps, Trial, Typical};
 use crate::opinion::learn;
-use crate::plan::{Job, Part, Plan};
+use crate::plan::{Job, Memory, Part, Plan};
 use crate::rows::Text;
 use crate::segment::lifecycle;
 use crate::sentiment::Learned;
@@ -28,26 +29,29 @@ pub(crate) struct Found {
     pub columns: Vec<Column>,
     /// What each job learned from ratings, if it did.
     pub learned: Vec<Option<Learned>>,
+    /// A trial a job: how well the last purchases of a category would have been foretold, of jobs that do so.
+    pub trials: Vec<Trial>,
 }
 
 /// Goes over all events: once to know everybody where that is needed, once to say something of each.
 pub(crate) fn run(store: &Store, plan: &mut Plan) -> Result<Found> {
     let ends = store.group_ends()?;
     learn(store, plan)?;
-    let compared = plan.comparisons();
-    let populations = match compared.jobs.is_empty() {
-        false => everybody(store, plan, &compared, ends.len())?,
+    let (compared, cycles) = (plan.comparisons(), plan.cycles());
+    let populations = match compared.jobs.is_empty() && cycles.jobs.is_empty() {
+        false => everybody(store, plan, (&compared, &cycles), &ends)?,
         true => vec![Population::default(); plan.jobs.len()],
     };
     let plan = &*plan;
     let all = plan.everything();
-    let mut found = nobody(plan);
+    let mut found = Found::of(plan);
     let mut met = vec![Names::default(); plan.jobs.len()];
     in_order(
         ends.len(),
         |group| each(store, plan, &all, &populations, &ends, group),
         |(part, names)| {
             found.users.extend(part.users);
+            found.trials.iter_mut().zip(&part.trials).for_each(|(own, part)| own.merge(part));
             for (place, part) in part.columns.into_iter().enumerate() {
                 let names = plan.jobs[place].1.open(plan).map(|slot| &names[slot]);
                 append(&mut found.columns[place], part, names, &mut met[place]);
@@ -64,11 +68,25 @@ pub(crate) fn run(store: &Store, plan: &mut Plan) -> Result<Found> {
             (Job::Lifecycle { .. }, Values::Text { names, .. }) => {
                 *names = lifecycle::State::ALL.map(|state| state.name().to_owned()).to_vec();
             }
-            (Job::Preference { by, .. }, Values::List { names, codes, .. }) => *names = used(codes, plan.names(*by)),
+            (Job::Preference { by, .. } | Job::Repurchase { by, .. }, Values::List { names, codes, .. }) => {
+                *names = used(codes, plan.names(*by));
+            }
             _ => {}
         }
     }
     Ok(found)
+}
+
+impl Found {
+    /// Nobody, as yet.
+    fn of(plan: &Plan) -> Found {
+        Found {
+            users: Vec::new(),
+            columns: plan.jobs.iter().map(|(_, job)| empty(job)).collect(),
+            learned: plan.jobs.iter().map(|(_, job)| plan.learned(job)).collect(),
+            trials: vec![Trial::default(); plan.jobs.len()],
+        }
+    }
 }
 
 impl Job {
@@ -98,13 +116,22 @@ pub(crate) fn in_order<T: Send>(
     Ok(())
 }
 
-/// Completes the names of the plan, and sums up what preferences are compared with.
-fn everybody(store: &Store, plan: &mut Plan, part: &Part, groups: usize) -> Result<Vec<Population>> {
+/// What one worker knows of everybody: a population a preference, the gaps a tag of cycles, and the names it met.
+type Known = (Vec<Population>, Vec<Cycles>, Vec<Names>);
+
+/// Completes the names of the plan, and sums up what preferences and cycles are compared with.
+fn everybody(
+    store: &Store,
+    plan: &mut Plan,
+    (part, cycles): (&Part, &Part),
+    ends: &[String],
+) -> Result<Vec<Population>> {
     let shared = &*plan;
-    let sums = |group: usize| -> Result<(Vec<Population>, Vec<Names>)> {
+    let sums = |group: usize| -> Result<Known> {
         let mut memory = shared.memory();
         let mut sums = vec![Population::default(); part.jobs.len()];
-        for batch in store.scan_coded(&part.rows.read, group..group + 1)? {
+        let groups = if part.jobs.is_empty() { group..group } else { group..group + 1 };
+        for batch in store.scan_coded(&part.rows.read, groups)? {
             let seen = shared.look(&batch?, part, &mut memory)?;
             for (job, sums) in part.jobs.iter().zip(&mut sums) {
                 let (filter, Job::Preference { by, weight, .. }) = &shared.jobs[*job] else { continue };
@@ -119,55 +146,144 @@ fn everybody(store: &Store, plan: &mut Plan, part: &Part, groups: usize) -> Resu
                 }
             }
         }
-        Ok((sums, memory.names))
+        let cycles = count_cycles(store, shared, cycles, ends, group, &mut memory)?;
+        Ok((sums, cycles, memory.names))
     };
     let mut all = vec![Population::default(); plan.jobs.len()];
+    let mut counted = vec![Cycles::default(); cycles.jobs.len()];
     let mut names: HashMap<usize, Names> = HashMap::new();
-    let merge = |(sums, own): (Vec<Population>, Vec<Names>)| {
-        for (place, sums) in part.jobs.iter().zip(sums) {
-            let (all, slot) = (&mut all[*place], shared.jobs[*place].1.names_of());
-            let open = slot.filter(|slot| shared.is_open(*slot));
-            let mut names = open.map(|slot| (names.entry(slot).or_default(), &own[slot].names));
-            if let Some((names, own)) = &mut names {
-                names.extend(own.iter().map(String::as_str));
+    let merge = |(sums, part_cycles, own): Known| {
+        // Where names are met on the way, a worker's codes are its own.
+        for slot in part.jobs.iter().chain(&cycles.jobs).filter_map(|job| shared.jobs[*job].1.names_of()) {
+            if shared.is_open(slot) {
+                names.entry(slot).or_default().extend(own[slot].names.iter().map(String::as_str));
             }
-            for (code, weight) in (0..).zip(sums.weights) {
-                let code = names.as_ref().map_or(code, |(names, own)| names.find(&own[code as usize]));
-                all.add(code, weight);
+        }
+        let place_of = |job: &usize, code: u32| match shared.jobs[*job].1.names_of() {
+            Some(slot) if shared.is_open(slot) => names[&slot].find(&own[slot].names[code as usize]),
+            _ => code,
+        };
+        for (job, sums) in part.jobs.iter().zip(sums) {
+            (0..).zip(sums.weights).for_each(|(code, weight)| all[*job].add(place_of(job, code), weight));
+            all[*job].weight += sums.weight;
+            all[*job].events += sums.events;
+        }
+        for ((job, all), cycles) in cycles.jobs.iter().zip(&mut counted).zip(part_cycles) {
+            for (code, (gaps, before)) in cycles.0 {
+                let own = all.0.entry(place_of(job, code)).or_default();
+                own.0.merge(&gaps);
+                own.1.merge(&before);
             }
-            all.weight += sums.weight;
-            all.events += sums.events;
         }
     };
-    in_order(groups, sums, merge)?;
+    in_order(ends.len(), sums, merge)?;
     // Names that nobody had are in no order with the others; from here on their places are those of the alphabet.
     let sorted: HashMap<usize, Names> = names.iter().map(|(slot, names)| (*slot, names.clone().sorted())).collect();
-    for (place, population) in all.iter_mut().enumerate() {
-        let Some(slot) = plan.jobs[place].1.names_of() else { continue };
-        let (Some(names), Some(sorted)) = (names.get(&slot), sorted.get(&slot)) else { continue };
-        let mut weights = vec![0.0; names.names.len()];
-        for (name, weight) in names.names.iter().zip(&population.weights) {
-            weights[sorted.find(name) as usize] = *weight;
-        }
-        population.weights = weights;
+    let moved = |job: usize, code: u32| {
+        let slot = plan.jobs[job].1.names_of();
+        let of = slot.and_then(|slot| Some((names.get(&slot)?, sorted.get(&slot)?)));
+        of.map_or(code, |(names, sorted)| sorted.find(&names.names[code as usize]))
+    };
+    for job in &part.jobs {
+        let weights = std::mem::take(&mut all[*job].weights);
+        (0..).zip(weights).for_each(|(code, weight)| all[*job].add(moved(*job, code), weight));
+    }
+    for (job, cycles) in cycles.jobs.iter().zip(counted) {
+        let cycles: BTreeMap<u32, _> = cycles.0.into_iter().map(|(code, gaps)| (moved(*job, code), gaps)).collect();
+        (all[*job].typical, all[*job].typical_before) = (
+            Typical::of(cycles.iter().map(|(code, (gaps, _))| (*code, gaps))),
+            Typical::of(cycles.iter().map(|(code, (_, before))| (*code, before))),
+        );
     }
     sorted.into_iter().for_each(|(slot, names)| plan.set_names(slot, names));
     Ok(all)
 }
 
+/// Gaps between purchases by category: all, and without everybody's last.
+#[derive(Debug, Clone, Default)]
+struct Cycles(BTreeMap<u32, (Gaps, Gaps)>);
+
+/// Counts the gaps of the users that begin in a row group.
+fn count_cycles(
+    store: &Store,
+    plan: &Plan,
+    part: &Part,
+    ends: &[String],
+    group: usize,
+    memory: &mut Memory,
+) -> Result<Vec<Cycles>> {
+    let mut counted = vec![Cycles::default(); part.jobs.len()];
+    if part.jobs.is_empty() {
+        return Ok(counted);
+    }
+    by_user(store, plan, part, (ends, group), memory, |_, _, states| {
+        for ((job, state), counted) in part.jobs.iter().zip(states).zip(&mut counted) {
+            if let (Job::Repurchase { least, .. }, State::Calendar { met, .. }) = (&plan.jobs[*job].1, state) {
+                each_cycle(met, *least, |code, _, gaps| {
+                    let (all, before) = counted.0.entry(code).or_default();
+                    gaps.iter().for_each(|gap| all.add(*gap));
+                    gaps[..gaps.len() - 1].iter().for_each(|gap| before.add(*gap));
+                });
+            }
+        }
+    })?;
+    Ok(counted)
+}
+
 impl Job {
-    /// The expression whose values a preference compares.
+    /// The expression whose values users are compared by.
     fn names_of(&self) -> Option<usize> {
-        if let Job::Preference { by, .. } = self { Some(*by) } else { None }
+        match self {
+            Job::Preference { by, .. } | Job::Repurchase { by, .. } => Some(*by),
+            _ => None,
+        }
     }
 }
 
-/// The current user of a worker.
-struct Current {
-    user: Option<String>,
-    states: Vec<State>,
-    /// Whether there is an event before the day.
-    seen_before: bool,
+/// Lets a part of the jobs gather the events of each user that begins in a row group, and hands over their states when the
+/// user is complete, with the id and whether there is an event before the day.
+fn by_user(
+    store: &Store,
+    plan: &Plan,
+    part: &Part,
+    (ends, group): (&[String], usize),
+    memory: &mut Memory,
+    mut done: impl FnMut(&str, bool, &mut [State]),
+) -> Result<()> {
+    let mut states: Vec<State> = part.jobs.iter().map(|job| plan.jobs[*job].1.start()).collect();
+    let mut finish = |user: &str, seen_before: bool, states: &mut [State]| {
+        done(user, seen_before, states);
+        part.jobs.iter().zip(states).for_each(|(job, state)| plan.jobs[*job].1.restart(state));
+    };
+    let mut current: Option<(String, bool)> = None;
+    for batch in Owned::new(store, &part.rows.read, ends, group)? {
+        let seen = plan.look(&batch?, part, memory)?;
+        let places = &seen.users.places;
+        let mut from = 0;
+        while from < places.len() {
+            let same = places[from..].iter().take_while(|place| **place == places[from]).count();
+            let rows = from..from + same;
+            let user = seen.users.value(from);
+            if current.as_ref().is_none_or(|(current, _)| current != user)
+                && let Some((user, seen_before)) = current.replace((user.to_owned(), false))
+            {
+                finish(&user, seen_before, &mut states);
+            }
+            // Events of a user are sorted by time: the first one says whether there is one before the day.
+            if let Some((_, seen_before)) = &mut current {
+                *seen_before |= seen.at[from] < plan.clock.end;
+            }
+            for (job, state) in part.jobs.iter().zip(&mut states) {
+                let (filter, job) = &plan.jobs[*job];
+                job.gather(state, &seen, *filter, rows.clone());
+            }
+            from = rows.end;
+        }
+    }
+    if let Some((user, seen_before)) = current {
+        finish(&user, seen_before, &mut states);
+    }
+    Ok(())
 }
 
 /// What is said of the users that begin in a row group, and the names that were met there.
@@ -179,47 +295,20 @@ fn each(
     ends: &[String],
     group: usize,
 ) -> Result<(Found, Vec<Names>)> {
-    let mut found = nobody(plan);
-    let mut memory = plan.memory();
-    let states = plan.jobs.iter().map(|(_, job)| job.start()).collect();
-    let mut current = Current { user: None, states, seen_before: false };
-    for batch in Owned::new(store, &part.rows.read, ends, group)? {
-        let seen = plan.look(&batch?, part, &mut memory)?;
-        let places = &seen.users.places;
-        let mut from = 0;
-        while from < places.len() {
-            let same = places[from..].iter().take_while(|place| **place == places[from]).count();
-            let rows = from..from + same;
-            let user = seen.users.value(from);
-            if current.user.as_deref() != Some(user) {
-                finish(plan, populations, &mut current, &mut found);
-                current.user = Some(user.to_owned());
-            }
-            // Events of a user are sorted by time: the first one says whether there is one before the day.
-            current.seen_before |= seen.at[from] < plan.clock.end;
-            for ((filter, job), state) in plan.jobs.iter().zip(&mut current.states) {
-                job.gather(state, &seen, *filter, rows.clone());
-            }
-            from = rows.end;
+    let (mut found, mut memory) = (Found::of(plan), plan.memory());
+    by_user(store, plan, part, (ends, group), &mut memory, |user, seen_before, states| {
+        if !seen_before {
+            return;
         }
-    }
-    finish(plan, populations, &mut current, &mut found);
-    Ok((found, memory.names))
-}
-
-/// Says what there is to say of the current user, and makes room for the next.
-fn finish(plan: &Plan, populations: &[Population], current: &mut Current, found: &mut Found) {
-    let seen_before = std::mem::take(&mut current.seen_before);
-    let user = current.user.take().filter(|_| seen_before);
-    for (place, state) in current.states.iter_mut().enumerate() {
-        let job = &plan.jobs[place].1;
-        if user.is_some() {
-            let (said, evidence) = job.say(state, &populations[place]);
+        found.users.push(user.to_owned());
+        for (place, state) in states.iter_mut().enumerate() {
+            let (job, population) = (&plan.jobs[place].1, &populations[place]);
+            let (said, evidence) = job.say(state, population);
             push(&mut found.columns[place], said, evidence);
+            job.try_out(state, population, &mut found.trials[place]);
         }
-        job.restart(state);
-    }
-    found.users.extend(user);
+    })?;
+    Ok((found, memory.names))
 }
 
 fn push(column: &mut Column, said: Said, evidence: u32) {
@@ -250,16 +339,10 @@ fn used(codes: &mut [u32], names: &[String]) -> Vec<String> {
     kept
 }
 
-/// What is said before the first user.
-fn nobody(plan: &Plan) -> Found {
-    let columns = plan.jobs.iter().map(|(_, job)| empty(job)).collect();
-    Found { users: Vec::new(), columns, learned: plan.jobs.iter().map(|(_, job)| plan.learned(job)).collect() }
-}
-
 /// The column of a job before the first user.
 fn empty(job: &Job) -> Column {
     let values = match job {
-        Job::Preference { .. } => {
+        Job::Preference { .. } | Job::Repurchase { .. } => {
             Values::List { offsets: vec![0], codes: Vec::new(), figures: Vec::new(), names: Vec::new() }
         }
         Job::Edge { text: true, .. } | Job::Sequence { .. } | Job::Lifecycle { .. } => {

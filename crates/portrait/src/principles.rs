@@ -250,6 +250,15 @@ fn cross_validation(looked: &Looked<'_>) -> Result<Principle> {
             broken.push(format!("{} {beyond:.2} for {promised}", verdict.tag));
         }
     }
+    // A blend of own and common gaps that foretells no better than the common ones alone is not worth its name.
+    for about in &looked.profile.about.tags {
+        let figure = |name: &str| about.fit.as_ref().and_then(|fit| fit.figures.get(name).copied());
+        if let (Some(blend), Some(category)) = (figure("mean_error_blend"), figure("mean_error_category"))
+            && blend >= category
+        {
+            weak.push(format!("{} (errs by {blend:.1} days, its categories by {category:.1})", about.name));
+        }
+    }
     let contradictory = |tag: &Tag| match tag.body {
         Body::Rules { contradiction: true, .. } => looked.profile.tag(&tag.name).ok(),
         _ => None,

@@ -13,6 +13,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::{self, Clock};
 use crate::column::{Column, NONE, Values};
 use crate::error::{Error, Result};
+use crate::forecast::{self, Fit, Forecast, Models};
 use crate::plan::Plan;
 use crate::segment::cluster::Scaling;
 use crate::segment::lifecycle::State;
@@ -76,6 +77,16 @@ pub struct AboutTag {
     /// What it learned from ratings, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learned: Option<Learned>,
+    /// What the model behind it came to, of tags that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
+}
+
+/// What stands behind the values of a tag beside its definition.
+#[derive(Default)]
+struct Lineage {
+    learned: Option<Learned>,
+    fit: Option<Fit>,
 }
 
 impl AboutTag {
@@ -106,7 +117,7 @@ impl Profile {
         if first >= clock.end {
             return Err(Error::BeforeData { as_of: date, first: clock::local_date(&project.timezone, first) });
         }
-        let (catalogue, left_out) = usable(store, catalogue)?;
+        let (catalogue, mut left_out) = usable(store, catalogue)?;
         let views = Views::new(store, &catalogue)?;
         let before = before.filter(|before| {
             let about = &before.about;
@@ -115,24 +126,34 @@ impl Profile {
         let kept = |tag: &Tag| {
             let before = before?;
             let place = before.about.tags.iter().position(|about| about.name == tag.name)?;
-            (before.about.tags[place].version == catalogue.version(&tag.name))
-                .then(|| (before.columns[place].clone(), &before.about.tags[place]))
+            let about = &before.about.tags[place];
+            let same = about.version == catalogue.version(&tag.name);
+            same.then(|| (before.columns[place].clone(), about))
         };
-        let (mut columns, mut learned): (HashMap<String, Column>, HashMap<String, Learned>) = Default::default();
+        let (mut columns, mut lineage): (HashMap<String, Column>, HashMap<String, Lineage>) = Default::default();
+        let mut models = Models::default();
         for tag in catalogue.tags() {
             if let Some((column, about)) = kept(tag) {
                 columns.insert(tag.name.clone(), column);
-                learned.extend(about.learned.clone().map(|learned| (tag.name.clone(), learned)));
+                let (learned, fit) = (about.learned.clone(), about.fit.clone());
+                lineage.insert(tag.name.clone(), Lineage { learned, fit });
             }
         }
-        let over_events: Vec<&Tag> =
-            catalogue.tags().iter().filter(|tag| tag.over().is_some() && !columns.contains_key(&tag.name)).collect();
+        let missing = || catalogue.tags().iter().filter(|tag| !columns.contains_key(&tag.name));
+        let ingredients: BTreeMap<String, Tag> =
+            missing().flat_map(Tag::ingredients).map(|tag| (tag.name.clone(), tag)).collect();
+        let looks = |tag: &&Tag| tag.over().is_some() && tag.ingredients().is_empty();
+        let over_events: Vec<&Tag> = missing().filter(looks).chain(ingredients.values()).collect();
         let users = match before.filter(|_| over_events.is_empty()) {
             Some(before) => before.users.clone(),
-            None => views.go_over_events(&clock, &over_events, &mut columns, &mut learned)?,
+            None => views.go_over_events(&clock, &over_events, &mut columns, &mut lineage)?,
         };
         for tag in catalogue.tags() {
             if columns.contains_key(&tag.name) {
+                continue;
+            }
+            if tag.parents().any(|parent| left_out.contains_key(parent)) {
+                left_out.insert(tag.name.clone(), PARENT_LEFT_OUT.to_owned());
                 continue;
             }
             let store = views.of(tag);
@@ -154,11 +175,25 @@ impl Profile {
                     derive::cluster(tag, from, &scaling, centres, &columns, users.len())?
                 }
                 Body::Query { sql } => derive::query(store, &clock, tag, sql, &users)?,
+                Body::Model { model, .. } => match (models.say(tag, model, &columns), tag.is_shipped()) {
+                    (Ok((column, fit)), _) => {
+                        lineage.entry(tag.name.clone()).or_default().fit = Some(fit);
+                        column
+                    }
+                    (Err(error), true) => match forecast::reason(&error) {
+                        Some(reason) => {
+                            left_out.insert(tag.name.clone(), reason);
+                            continue;
+                        }
+                        None => return Err(error),
+                    },
+                    (Err(error), false) => return Err(error),
+                },
                 _ => continue,
             };
             columns.insert(tag.name.clone(), column);
         }
-        let mut tags: Vec<&Tag> = catalogue.tags().iter().collect();
+        let mut tags: Vec<&Tag> = catalogue.tags().iter().filter(|tag| !left_out.contains_key(&tag.name)).collect();
         tags.sort_by(|a, b| a.name.cmp(&b.name));
         let about_tag = |tag: &&Tag| AboutTag {
             name: tag.name.clone(),
@@ -171,7 +206,8 @@ impl Profile {
             expires: clock::date(clock.day + tag.expires as i32),
             prior: tag.prior,
             count: columns.get(&tag.name).map_or(0, Column::count),
-            learned: learned.get(&tag.name).cloned(),
+            learned: lineage.get(&tag.name).and_then(|lineage| lineage.learned.clone()),
+            fit: lineage.get(&tag.name).and_then(|lineage| lineage.fit.clone()),
         };
         let about = About {
             project: project.name.clone(),
@@ -211,6 +247,8 @@ pub(crate) fn span(store: &Store) -> Result<(i64, i64)> {
     store.span()?.ok_or(Error::NoEvents)
 }
 
+const PARENT_LEFT_OUT: &str = "what it is made from was left out";
+
 /// Leaves out what the store has no attribute for. A project's own tag of that kind is an error.
 fn usable(store: &Store, catalogue: &Catalogue) -> Result<(Catalogue, BTreeMap<String, String>)> {
     let attributes = store.columns(Table::Users)?;
@@ -231,7 +269,7 @@ fn usable(store: &Store, catalogue: &Catalogue) -> Result<(Catalogue, BTreeMap<S
     }
     let mut catalogue = catalogue.clone();
     for name in catalogue.without(left_out.keys().cloned().collect()) {
-        left_out.insert(name, "what it is made from was left out".to_owned());
+        left_out.insert(name, PARENT_LEFT_OUT.to_owned());
     }
     Ok((catalogue, left_out))
 }
@@ -273,7 +311,7 @@ impl Views {
         clock: &Clock,
         tags: &[&Tag],
         columns: &mut HashMap<String, Column>,
-        learned: &mut HashMap<String, Learned>,
+        lineage: &mut HashMap<String, Lineage>,
     ) -> Result<Vec<String>> {
         let (mut found, mut users) = (Vec::new(), Vec::new());
         for (purpose, store) in &self.by_purpose {
@@ -288,9 +326,13 @@ impl Views {
         users.dedup();
         for (own, said) in found {
             let places = places(&said.users, &users);
-            let about = own.iter().zip(said.learned);
-            learned.extend(about.filter_map(|(tag, learned)| Some((tag.name.clone(), learned?))));
-            for (tag, column) in own.iter().zip(said.columns) {
+            let each = own.iter().zip(said.columns).zip(said.learned).zip(&said.trials);
+            for (((tag, column), learned), trial) in each {
+                let fit = match &tag.body {
+                    Body::Model { model: Forecast::Repurchase { .. }, .. } => Fit::of_trial(trial),
+                    _ => None,
+                };
+                lineage.insert(tag.name.clone(), Lineage { learned, fit });
                 let mut column = column.spread(&places, users.len());
                 if let (Body::Lifecycle { .. }, Values::Text { codes, names }) = (&tag.body, &mut column.values) {
                     // Who is known and has none of the events is a contact.

@@ -4,8 +4,8 @@
 //!   tag has several values a user), `value` (text) or `number`, `figure` (what put a value of several in its place),
 //!   `confidence` (0 to 1), `evidence` (events behind it), `expires` (the day from which it no longer counts).
 //! - `wide.parquet`: a row a user, a column a tag: numbers, text, or lists of text.
-//! - `profile.json`: the format version (1), what it was made from, each tag with its version, and the hash (BLAKE3) of
-//!   either file. No time of day is in it: the same store, tags and day give the same bytes.
+//! - `profile.json`: the format version (1), what it was made from, each tag with its version and what its model was
+//!   fitted on and came to, and the hash (BLAKE3) of either file. No time of day is in it: the same store, tags and day give the same bytes.
 
 use std::fs::File;
 use std::io::Write;

@@ -10,6 +10,7 @@ use lookalike_store::settings::{Entry, Section};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Place, Result};
+use crate::forecast::{self, Forecast};
 use crate::opinion::Sentiment;
 use crate::partition;
 use crate::segment::lifecycle::Windows;
@@ -163,6 +164,14 @@ pub enum Body {
         /// Which events.
         over: Over,
     },
+    /// What a model that is fitted on all users' events expects of the user.
+    Model {
+        /// Which one, and what of it.
+        #[serde(flatten)]
+        model: Forecast,
+        /// Which events.
+        over: Over,
+    },
     /// The nearest of some centres.
     Cluster {
         /// Names of the columns, and the tags they stand for; columns are in the order of their names.
@@ -226,6 +235,8 @@ pub enum Measure {
     Age,
     /// The median of the days between days with events.
     Interval,
+    /// The sum of an expression over the first day with events.
+    Opening(String),
 }
 
 /// Which events a tag looks at.
@@ -248,7 +259,7 @@ pub struct Window {
     pub to: u32,
 }
 
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "declared",
     "metric",
     "first-last",
@@ -261,6 +272,7 @@ const KINDS: [&str; 12] = [
     "rfm",
     "lifecycle",
     "cluster",
+    "model",
 ];
 
 impl Tag {
@@ -291,6 +303,7 @@ impl Tag {
             "rfm" => partition::rfm(&mut typed, &mut values)?,
             "lifecycle" => partition::lifecycle(&kind, &mut typed, &mut values)?,
             "cluster" => partition::cluster(&mut typed, &mut values)?,
+            "model" => forecast::read(&mut typed)?,
             other => return Err(kind.unknown("kind", other, &KINDS).into()),
         };
         typed.finish()?;
@@ -319,6 +332,7 @@ impl Tag {
             | Body::FirstLast { over, .. }
             | Body::Preference { over, .. }
             | Body::Lifecycle { over, .. }
+            | Body::Model { over, .. }
             | Body::Sequence { over, .. }
             | Body::Sentiment(Sentiment { over, .. }) => Some(over),
             _ => None,
@@ -350,6 +364,7 @@ impl Tag {
             Body::Rfm { .. } => "rfm",
             Body::Lifecycle { .. } => "lifecycle",
             Body::Cluster { .. } => "cluster",
+            Body::Model { .. } => "model",
         }
     }
 
@@ -546,8 +561,8 @@ fn call(entry: &Entry<'_>) -> Result<(String, Vec<String>)> {
 }
 
 fn measure(entry: &Entry<'_>) -> Result<Measure> {
-    const ALL: [&str; 11] =
-        ["count", "sum", "mean", "min", "max", "distinct", "ratio", "share", "recency", "age", "interval"];
+    const ALL: [&str; 12] =
+        ["count", "sum", "mean", "min", "max", "distinct", "ratio", "share", "recency", "age", "interval", "opening"];
     let (function, arguments) = call(entry)?;
     let mut arguments = arguments.into_iter();
     let mut next = || arguments.next().ok_or_else(|| entry.error("lacks an argument, as in \"sum(value)\""));
@@ -557,6 +572,7 @@ fn measure(entry: &Entry<'_>) -> Result<Measure> {
         "age" => Measure::Age,
         "interval" => Measure::Interval,
         "sum" => Measure::Sum(next()?),
+        "opening" => Measure::Opening(next()?),
         "mean" => Measure::Mean(next()?),
         "min" => Measure::Min(next()?),
         "max" => Measure::Max(next()?),

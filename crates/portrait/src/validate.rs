@@ -7,12 +7,13 @@
 //!
 //! *Hindsight*: the same tag over a later period, compared in the same way with what the profile said; of preferences
 //! also the share of a user's later weight that falls on what was said they prefer, beside the share that falls on
-//! what all users together prefer most.
+//! what all users together prefer most. What a model foretold is compared with what came: whether a user came back at all
+//! (by the area under the curve), on how many days, for how much, and for what.
 
 use std::collections::HashMap;
 
 use jiff::civil::Date;
-use lookalike_measure::spearman;
+use lookalike_measure::{auc, spearman};
 use lookalike_store::{Project, Store};
 use serde::Serialize;
 
@@ -21,11 +22,12 @@ use crate::clock::{self, Clock};
 use crate::column::{Column, Values};
 use crate::diff::pairs;
 use crate::error::Result;
+use crate::forecast::{Expect, Forecast};
 use crate::opinion::Sentiment;
 use crate::pass::{self, Found};
 use crate::plan::Plan;
 use crate::profile::{Profile, span};
-use crate::tag::{Body, Over, Tag, Window};
+use crate::tag::{Body, Measure, Over, Rank, Tag, Window};
 
 /// How two looks at the same tag agree.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -34,7 +36,8 @@ pub struct Agreement {
     pub users: usize,
     /// Rank correlation of numbers, or the mean share of a user's values that are found again.
     pub figure: f64,
-    /// What the figure would be by chance: 0 for numbers, for values the mean share of users who have them in the end.
+    /// What the figure would be by chance: 0 for numbers, for values the mean share of users who have them in the end, and
+    /// 0.5 for a chance of coming back.
     pub chance: f64,
 }
 
@@ -51,6 +54,10 @@ pub struct Verdict {
     pub hindsight: Option<Agreement>,
     /// Of a preference: mean share of later weight on the user's own values, and on as many values of all users.
     pub kept: Option<(f64, f64)>,
+    /// Of a model, where the later period is as long as it looked ahead: mean purchases foretold, and mean that came.
+    pub came: Option<(f64, f64)>,
+    /// Of a model: the same figure by what needs no model, and what that is.
+    pub naive: Option<(f64, &'static str)>,
 }
 
 /// Judges the tags of `profile` that look at events: by their halves, and by what happened from its day to `until`.
@@ -62,7 +69,7 @@ pub fn validate(
     until: Option<Date>,
 ) -> Result<Vec<Verdict>> {
     let as_of = profile.about.as_of;
-    let tags: Vec<&Tag> = catalogue.tags().iter().filter(|tag| tag.over().is_some()).collect();
+    let tags: Vec<&Tag> = catalogue.tags().iter().filter(|tag| tag.over().is_some() && !is_model(tag)).collect();
     let every_other = |rest: u8| {
         move |over: &mut Over| {
             let half = format!("days_ago % 2 = {rest}");
@@ -91,9 +98,126 @@ pub fn validate(
             reliability: agreement(&even.columns[place], &odd.columns[place], &halves),
             hindsight: hindsight.and_then(|(after, since)| agreement(column, &after.columns[place], since)),
             kept: hindsight.and_then(|(after, since)| kept(tag, column, &after.columns[place], since)),
+            came: None,
+            naive: None,
         });
     }
+    let models: Vec<&Tag> = catalogue.tags().iter().filter(|tag| is_model(tag)).collect();
+    for tag in models {
+        let Ok(own) = profile.tag(&tag.name) else { continue };
+        let column = &profile.columns[own];
+        let mut verdict = Verdict {
+            tag: tag.name.clone(),
+            coverage: column.count() as f64 / profile.users.len().max(1) as f64,
+            reliability: None,
+            hindsight: None,
+            kept: None,
+            came: None,
+            naive: None,
+        };
+        if let Some(until) = until {
+            outcome(project, store, tag, profile, until, &mut verdict)?;
+        }
+        verdicts.push(verdict);
+    }
     Ok(verdicts)
+}
+
+/// What a model said beside what came.
+fn outcome(
+    project: &Project,
+    store: &Store,
+    tag: &Tag,
+    profile: &Profile,
+    until: Date,
+    verdict: &mut Verdict,
+) -> Result<()> {
+    let Body::Model { model, over } = &tag.body else { return Ok(()) };
+    let said = &profile.columns[profile.tag(&tag.name)?];
+    let metric = |of: Measure| Body::Metric { of, over: over.clone() };
+    let days = metric(Measure::Distinct("day".to_owned()));
+    let facts = match model {
+        Forecast::BgNbd { .. } | Forecast::Nbd { .. } => vec![days],
+        Forecast::GammaGamma { weight } => vec![days, metric(Measure::Sum(weight.clone()))],
+        Forecast::Repurchase { by, .. } => vec![Body::Preference {
+            by: by.clone(),
+            weight: None,
+            top: usize::MAX,
+            rank: Rank::Share,
+            min_share: 0.0,
+            min_affinity: 0.0,
+            over: over.clone(),
+        }],
+    };
+    let facts: Vec<Tag> = facts.into_iter().map(|body| Tag { body, ..tag.clone() }).collect();
+    let after = (clock::days(until) - clock::days(profile.about.as_of)).max(1) as u32;
+    let window = |over: &mut Over| over.window = Some(Window { from: after, to: 0 });
+    let found = look(project, store, &facts.iter().collect::<Vec<_>>(), until, &window)?;
+    let since = pairs(&profile.users, &found.users);
+    // A user without events afterwards bought on no day.
+    let fact = |place: usize| {
+        let mut numbers = vec![f64::NAN; profile.users.len()];
+        let value = |row: usize| found.columns[place].values.number(row);
+        since.iter().for_each(|(row, later)| numbers[*row] = value(*later).unwrap_or(f64::NAN));
+        numbers
+    };
+    // Who bought once cannot have left, says BG/NBD: of them it foretells nothing that could be judged.
+    let least = if matches!(model, Forecast::BgNbd { value: Expect::Alive, .. }) { 2 } else { 1 };
+    let is_known = |row: &usize| said.values.has(*row) && said.evidence[*row] >= least;
+    let known: Vec<usize> = (0..profile.users.len()).filter(is_known).collect();
+    let foretold: Vec<f64> = known.iter().filter_map(|row| said.values.number(*row)).collect();
+    let users = known.len();
+    // What could be said without a model, of the same users.
+    let ingredients = tag.ingredients();
+    let own = look(project, store, &ingredients.iter().collect::<Vec<_>>(), profile.about.as_of, &|_| {})?;
+    let places: HashMap<usize, usize> = pairs(&profile.users, &own.users).into_iter().collect();
+    let ingredient = |at: usize, row: usize| {
+        places.get(&row).and_then(|place| own.columns[at].values.number(*place)).unwrap_or(f64::NAN)
+    };
+    verdict.hindsight = match model {
+        Forecast::BgNbd { .. } | Forecast::Nbd { .. } => {
+            let days = fact(0);
+            let came: Vec<f64> = known.iter().map(|row| if days[*row].is_nan() { 0.0 } else { days[*row] }).collect();
+            let mean = |numbers: &[f64]| numbers.iter().sum::<f64>() / numbers.len().max(1) as f64;
+            let rates: Vec<f64> = known.iter().map(|row| (ingredient(2, *row) - 1.0) / ingredient(0, *row)).collect();
+            let by_rate = spearman(&rates, &came).ok().flatten().map(|figure| (figure, "by the own rate so far"));
+            verdict.naive = by_rate;
+            let (figure, ahead, chance) = match model {
+                Forecast::BgNbd { value: Expect::Alive, .. } => {
+                    let back: Vec<bool> = came.iter().map(|days| *days > 0.0).collect();
+                    let recent: Vec<f64> = known.iter().map(|row| -ingredient(1, *row)).collect();
+                    verdict.naive = auc(&recent, &back)
+                        .ok()
+                        .flatten()
+                        .map(|figure| (figure, "by the days since the last purchase"));
+                    (auc(&foretold, &back), None, 0.5)
+                }
+                Forecast::BgNbd { horizon, .. } => (spearman(&foretold, &came), *horizon, 0.0),
+                Forecast::Nbd { horizon } => (spearman(&foretold, &came), Some(*horizon), 0.0),
+                _ => (Ok(None), None, 0.0),
+            };
+            verdict.came = (ahead == Some(after)).then(|| (mean(&foretold), mean(&came)));
+            figure.ok().flatten().map(|figure| Agreement { users, figure, chance })
+        }
+        Forecast::GammaGamma { .. } => {
+            let worth: Vec<f64> = fact(0).iter().zip(fact(1)).map(|(days, sum)| sum / days).collect();
+            let rows = worth.len();
+            let all: Vec<(usize, usize)> = (0..rows).map(|row| (row, row)).collect();
+            let column = |numbers: Vec<f64>| Column { evidence: vec![1; rows], values: Values::Number(numbers) };
+            let means = (0..rows).map(|row| ingredient(1, row) / ingredient(0, row)).collect();
+            let worth = column(worth);
+            let by_mean = agreement(&column(means), &worth, &all);
+            verdict.naive = by_mean.map(|found| (found.figure, "by the own mean so far"));
+            agreement(said, &worth, &all)
+        }
+        Forecast::Repurchase { .. } => agreement(said, &found.columns[0], &since),
+    };
+    Ok(())
+}
+
+/// What a model says is about the days that follow, and has no halves of its own.
+fn is_model(tag: &Tag) -> bool {
+    matches!(tag.body, Body::Model { .. })
 }
 
 /// The tags over other days than they declare.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lookalike_measure::quantile;
 use lookalike_portrait::decided::{Comparison, Ground, decided};
 use lookalike_portrait::sentiment::{Learned, Method};
-use lookalike_portrait::{AboutTag, Catalogue, Column, Profile, Tag, Title, Values, snapshot, why as reasons};
+use lookalike_portrait::{AboutTag, Catalogue, Column, Fit, Profile, Tag, Title, Values, snapshot, why as reasons};
 use lookalike_store::{Project, Store};
 use serde_json::{Value, json};
 
@@ -348,7 +348,11 @@ pub fn tag(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(), Fai
     let users = about.count.max(1) as f64;
     let coverage = 100.0 * about.count as f64 / profile.about.users.max(1) as f64;
     say.line(format!("  {} users have a value ({coverage:.1} %)", grouped(about.count as u64)));
+    if let Some(fit) = &about.fit {
+        fitted(fit).iter().for_each(|line| say.line(format!("  {line}")));
+    }
     let mut document = json!({
+        "fit": about.fit,
         "name": name, "title": tag.title, "meaning": tag.meaning, "version": about.version, "class": tag.class,
         "users": about.count, "definition": tag.body, "used_for": tag.used_for,
         "learned": about.learned,
@@ -387,6 +391,23 @@ pub fn tag(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(), Fai
         say.line(format!("  made from it: {}", children.join(", ")));
     }
     say.json(&document)
+}
+
+/// How the model behind a tag was fitted.
+fn fitted(fit: &Fit) -> Vec<String> {
+    let listed = |numbers: &BTreeMap<String, f64>| {
+        let each = numbers.iter().map(|(name, value)| format!("{} {}", name.replace('_', " "), number(*value)));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let parameters = if fit.parameters.is_empty() { String::new() } else { format!(": {}", listed(&fit.parameters)) };
+    // What is counted over pairs has no parameters of its own.
+    let whom = if fit.parameters.is_empty() { "pairs of a user and a value" } else { "users" };
+    let mut lines = vec![format!("fitted on {} {whom}{parameters}", grouped(fit.fitted_on))];
+    lines.extend(fit.log_likelihood.map(|value| format!("log-likelihood {value:.3}")));
+    if !fit.figures.is_empty() {
+        lines.push(listed(&fit.figures));
+    }
+    lines
 }
 
 pub fn segment(common: &Common, of: &OfDay, name: &str, say: &Say) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::civil::Date;
+use lookalike_portrait::crosscheck::{CrossCheck, crosscheck};
 use lookalike_portrait::{Catalogue, Profile, diff, latest, snapshot, validate};
 use lookalike_store::{Project, Store};
 use serde_json::json;
@@ -17,7 +18,9 @@ pub fn run(common: &Common, args: &Args, say: &Say) -> Result<(), Failure> {
     match args.verb {
         None => build(common, args, say),
         Some(ProfileVerb::Diff { before, after }) => compare(common, before, after, say),
-        Some(ProfileVerb::Validate { as_of, until }) => judge(common, as_of, until, say),
+        Some(ProfileVerb::Validate { as_of, until, ref behaviour }) => {
+            judge(common, as_of, until, behaviour.as_deref(), say)
+        }
     }
 }
 
@@ -93,7 +96,13 @@ fn build(common: &Common, args: &Args, say: &Say) -> Result<(), Failure> {
 }
 
 /// How far tags are true, as a table.
-fn judge(common: &Common, as_of: Option<Date>, until: Option<Date>, say: &Say) -> Result<(), Failure> {
+fn judge(
+    common: &Common,
+    as_of: Option<Date>,
+    until: Option<Date>,
+    behaviour: Option<&str>,
+    say: &Say,
+) -> Result<(), Failure> {
     let (project, store) = stored(common, say)?;
     let none = || Failure::new("there is no profile yet").with_hint("run `lookalike profile` first");
     let day = as_of.map_or_else(|| snapshot::days(&project).map(|days| days.last().copied()), |day| Ok(Some(day)))?;
@@ -104,7 +113,9 @@ fn judge(common: &Common, as_of: Option<Date>, until: Option<Date>, say: &Say) -
             profile.about.as_of
         )));
     }
-    let verdicts = validate::validate(&project, &store, &Catalogue::open(&project)?, &profile, until)?;
+    let catalogue = Catalogue::open(&project)?;
+    let checked = behaviour.map(|tag| crosscheck(&project, &store, &catalogue, &profile, tag)).transpose()?;
+    let verdicts = validate::validate(&project, &store, &catalogue, &profile, until)?;
     let agreement = |agreement: Option<validate::Agreement>| match agreement {
         Some(agreement) if agreement.chance > 0.0 => format!("{:.3} ({:.3})", agreement.figure, agreement.chance),
         Some(agreement) => format!("{:.3}", agreement.figure),
@@ -126,11 +137,42 @@ fn judge(common: &Common, as_of: Option<Date>, until: Option<Date>, say: &Say) -
     say.line("");
     say.line("numbers: Spearman's rank correlation; others: share of values found again (by chance);");
     say.line("kept: share of the values found later that the profile had named (that everybody's favourites name)");
+    if verdicts.iter().any(|verdict| verdict.hindsight.is_some_and(|found| found.chance == 0.5)) {
+        say.line("a chance of coming back: area under the curve (0.5)");
+    }
+    for verdict in &verdicts {
+        if let (Some(found), Some((naive, by))) = (verdict.hindsight, verdict.naive) {
+            say.line(format!("{}: {:.3}, and {naive:.3} {by}", verdict.tag, found.figure));
+        }
+    }
+    for (verdict, (foretold, came)) in verdicts.iter().filter_map(|verdict| Some((verdict, verdict.came?))) {
+        say.line(format!("{}: {foretold:.2} foretold a user, {came:.2} came", verdict.tag));
+    }
+    if let (Some(checked), Some(behaviour)) = (&checked, behaviour) {
+        told(checked, behaviour, say);
+    }
     say.json(&json!({
         "as_of": profile.about.as_of.to_string(),
         "until": until.map(|day| day.to_string()),
         "tags": to_value(&verdicts)?,
+        "declared": checked.as_ref().map(to_value).transpose()?,
     }))
+}
+
+/// What users said of themselves, told from what they do.
+fn told(checked: &CrossCheck, behaviour: &str, say: &Say) {
+    say.line("");
+    say.line(format!("what users said, told from {} values of {behaviour}:", grouped(checked.columns as u64)));
+    let rows: Vec<Vec<String>> = checked
+        .told
+        .iter()
+        .map(|told| {
+            let share = format!("{:.1} %", 100.0 * told.share);
+            vec![told.tag.clone(), told.value.clone(), grouped(told.users as u64), share, format!("{:.3}", told.auc)]
+        })
+        .collect();
+    say.line(table(&["tag", "value", "users", "said so", "AUC"], &rows));
+    say.line("AUC: of two users, one of whom said so, how often behaviour names the right one (0.5 by chance)");
 }
 
 /// How many tags were left out for each reason, and their names.

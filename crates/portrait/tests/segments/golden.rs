@@ -33,6 +33,24 @@ fn quantiles_of_recency_frequency_and_money() {
 }
 
 #[test]
+fn quantiles_of_the_gaps_between_shopping_days() {
+    let expected = golden("cj.trip_gaps");
+    let mut gaps: Vec<f64> = Vec::new();
+    for home in households() {
+        let mut days = home.days.clone();
+        days.dedup();
+        gaps.extend(days.windows(2).map(|pair| f64::from(pair[1] - pair[0])));
+    }
+    assert_eq!(Some(gaps.len() as u64), expected["gaps"].as_u64());
+    within(gaps.iter().sum::<f64>() / gaps.len() as f64, &expected["mean"], 0.0005);
+    let found = quantile(&gaps, &[0.5, 0.75, 0.9, 0.95, 0.99]).unwrap().unwrap();
+    found
+        .iter()
+        .zip(["median", "p75", "p90", "p95", "p99"])
+        .for_each(|(found, name)| within(*found, &expected[name], 0.0005));
+}
+
+#[test]
 fn months_of_the_lifecycle() {
     let expected = golden("cj.lifecycle");
     let bounds: Vec<i32> = (1..=12).map(|month| day(date(2017, month, 1))).chain([END]).collect();

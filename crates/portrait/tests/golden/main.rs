@@ -5,6 +5,9 @@
 //! columns into `text` and `quantity`.
 #![allow(clippy::unwrap_used)]
 
+mod cdnow;
+mod forecasts;
+#[path = "../kit/mod.rs"]
 mod kit;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,49 +23,63 @@ use serde_json::Value;
 
 use kit::Folder;
 
-const TOML: &str = include_str!("golden/lookalike.toml");
+const TOML: &str = include_str!("lookalike.toml");
 
 /// Tags over all lines.
-const WHOLE: &str = include_str!("golden/whole.toml");
+const WHOLE: &str = include_str!("whole.toml");
 
 /// Tags over a half of the year; `FROM` and `TO` are its first and its last week, `N` is its number.
-const HALF: &str = include_str!("golden/half.toml");
+const HALF: &str = include_str!("half.toml");
+
+/// Segments by what households did in either half.
+const BEHAVIOUR: &str = include_str!("behaviour.toml");
 
 /// What households said of themselves.
-const DECLARED: &str = include_str!("golden/declared.toml");
+const DECLARED: &str = include_str!("declared.toml");
 
 /// When baskets were bought: early ones, and later ones to try the tag on.
-const TIMES: &str = include_str!("golden/times.toml");
+const TIMES: &str = include_str!("times.toml");
 
 /// At what hours and on which days of the week baskets were bought.
-const CLOCK: &str = include_str!("golden/clock.toml");
+const CLOCK: &str = include_str!("clock.toml");
 
 /// A profile at the end of the year, with its store.
 struct Journey {
-    _folder: Folder,
+    folder: Folder,
     store: Store,
     profile: Profile,
 }
 
+/// A project with golden tags alone.
+fn made(toml: &str, tags: &str) -> Folder {
+    let folder = Folder::new(toml);
+    // What ships with the program is switched off.
+    let catalogue = Path::new(env!("CARGO_MANIFEST_DIR")).join("catalogue");
+    for group in std::fs::read_dir(&catalogue).unwrap() {
+        for file in std::fs::read_dir(group.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let sections = text.lines().filter(|line| line.starts_with('[') && !line.contains('.'));
+            let off: String = sections.map(|section| format!("{section}\nkind = \"off\"\n")).collect();
+            folder.write(Path::new("tags").join(path.strip_prefix(&catalogue).unwrap()), &off);
+        }
+    }
+    folder.write("tags/golden.toml", tags);
+    folder
+}
+
+/// The project file of the bundled purchases, no line of them set aside.
+fn raw_lines(key: &str) -> String {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/complete-journey").canonicalize().unwrap();
+    TOML.replace("DATA", data.to_str().unwrap()).replace("KEY", key)
+}
+
 impl Journey {
     fn new(key: &str, tags: &str) -> Journey {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let data = root.join("../../datasets/complete-journey").canonicalize().unwrap();
-        let folder = Folder::new(&TOML.replace("DATA", data.to_str().unwrap()).replace("KEY", key));
-        // What ships with the program is switched off.
-        for group in std::fs::read_dir(root.join("catalogue")).unwrap() {
-            for file in std::fs::read_dir(group.unwrap().path()).unwrap() {
-                let path = file.unwrap().path();
-                let text = std::fs::read_to_string(&path).unwrap();
-                let sections = text.lines().filter(|line| line.starts_with('[') && !line.contains('.'));
-                let off: String = sections.map(|section| format!("{section}\nkind = \"off\"\n")).collect();
-                folder.write(Path::new("tags").join(path.strip_prefix(root.join("catalogue")).unwrap()), &off);
-            }
-        }
-        folder.write("tags/golden.toml", tags);
-        let profile = folder.build(date(2018, 1, 1)).unwrap();
+        let folder = made(&raw_lines(key), tags);
         let store = folder.store();
-        Journey { _folder: folder, store, profile }
+        let profile = folder.build(date(2018, 1, 1)).unwrap();
+        Journey { folder, store, profile }
     }
 
     fn column(&self, tag: &str) -> &lookalike_portrait::Values {
@@ -82,12 +99,12 @@ impl Journey {
 fn journey() -> &'static Journey {
     static LINES: OnceLock<Journey> = OnceLock::new();
     let half = |n: &str, from: &str, to: &str| HALF.replace("_N", n).replace("FROM", from).replace("TO", to);
-    let tags = [WHOLE, &half("_1", "1", "26"), &half("_2", "27", "52"), DECLARED].concat();
+    let tags = [WHOLE, &half("_1", "1", "26"), &half("_2", "27", "52"), DECLARED, BEHAVIOUR].concat();
     LINES.get_or_init(|| Journey::new("", &tags))
 }
 
 fn golden(id: &str) -> (Value, f64) {
-    let all: Value = serde_json::from_str(include_str!("golden/tags.json")).unwrap();
+    let all: Value = serde_json::from_str(include_str!("tags.json")).unwrap();
     (all[id]["expected"].clone(), all[id]["tolerance"]["absolute"].as_f64().unwrap())
 }
 

@@ -1,7 +1,9 @@
 //! Profiles of small made-up shops, judged by plain loops over the same events.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../kit/mod.rs"]
 mod kit;
+mod models;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;

@@ -41,6 +41,7 @@ fn big(users: usize, items: usize, dim: usize) -> Shop {
             device: String::new(),
             data: String::new(),
             split: String::new(),
+            learned_before: None,
             protocol: String::new(),
             epochs: 1,
             best_epoch: 1,

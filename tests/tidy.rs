@@ -13,7 +13,7 @@ const MAY_USE: [(&str, &[&str]); 8] = [
     ("store", &[]),
     ("measure", &[]),
     ("bundle", &[]),
-    ("portrait", &["store", "measure"]),
+    ("portrait", &["store", "measure", "bundle"]),
     ("dataset", &["store", "bundle"]),
     ("train", &["dataset", "bundle", "measure"]),
     ("retrieve", &["bundle", "measure"]),

@@ -34,6 +34,9 @@ pub struct Manifest {
     pub data: String,
     /// How the history was split, in words.
     pub split: String,
+    /// The day, as `2017-11-27`, whose events and later ones nothing was learned from; none where the split is not by time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned_before: Option<String>,
     /// How the metrics were computed, in words.
     pub protocol: String,
     /// Epochs trained.

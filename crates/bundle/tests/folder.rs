@@ -31,6 +31,7 @@ fn tiny() -> Bundle {
             device: "cpu".into(),
             data: "d0".into(),
             split: "by time".into(),
+            learned_before: None,
             protocol: "full ranking".into(),
             epochs: 3,
             best_epoch: 2,

@@ -296,14 +296,18 @@ pub enum Show {
 
 #[derive(Subcommand)]
 pub enum Segment {
-    /// Cluster users by numeric tags, or learn rules that tell the values of a tag by them, and leave that as a tag of the
+    /// Cluster users by numeric tags or by what a model learned, or learn rules that tell the values of a tag by them, and leave that as a tag of the
     /// project
     Fit {
         /// Name of the new tag, such as segment/behaviour
         name: String,
         /// Tags that are numbers, with commas between
-        #[arg(long, value_name = "TAGS", value_delimiter = ',', required = true)]
+        #[arg(long, value_name = "TAGS", value_delimiter = ',', required_unless_present = "run")]
         on: Vec<String>,
+        /// Cluster by the vectors of users that this run learned, given from the project's folder on; --on then names the
+        /// numbers that rules may use
+        #[arg(long, value_name = "DIR", conflicts_with = "target")]
+        run: Option<String>,
         /// Rules that tell the values of this tag, in the place of clusters
         #[arg(long, value_name = "TAG", conflicts_with_all = ["k", "most"])]
         target: Option<String>,

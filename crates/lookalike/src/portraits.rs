@@ -29,6 +29,8 @@ pub struct Entered {
     pub rare: BTreeSet<String>,
     /// Sensitive tags that were not asked for by name.
     pub sensitive: BTreeSet<String>,
+    /// Tags that come from what a model learned: a model that read them would learn from itself.
+    pub learned: BTreeSet<String>,
 }
 
 impl Entered {
@@ -38,6 +40,7 @@ impl Entered {
             ("tags that enter", &self.tags, "", false),
             ("of these, most users have no value of", &self.rare, "", true),
             ("left out, as all users have the same value", &self.without_use, "", true),
+            ("left out, as a model made them", &self.learned, "", true),
             ("left out, as they are sensitive", &self.sensitive, "; one enters if `tags` names it", true),
         ];
         let filled = lines.into_iter().filter(|(_, tags, ..)| !tags.is_empty());
@@ -84,6 +87,7 @@ pub fn enter(
     if asked.is_empty() {
         return Ok(entered);
     }
+    let learned = learned(&catalogue);
     let mut chosen = BTreeSet::new();
     for pattern in asked {
         let fits =
@@ -94,6 +98,15 @@ pub fn enter(
             return Err(failure.with_hint("`lookalike show tags` lists them; a folder of tags ends in `/`"));
         }
         for tag in named {
+            if learned.contains(tag.name.as_str()) {
+                if *pattern == tag.name {
+                    let failure =
+                        Failure::new(format!("the preset asks for `{pattern}`, which comes from what a model learned"));
+                    return Err(failure.with_hint("a model reads tags that come from events and from what users said"));
+                }
+                entered.learned.insert(tag.name.clone());
+                continue;
+            }
             match tag.class == Class::Sensitive && *pattern != tag.name {
                 true => entered.sensitive.insert(tag.name.clone()),
                 false => chosen.insert(tag.name.clone()),
@@ -109,8 +122,20 @@ pub fn enter(
     Ok(entered)
 }
 
+/// Tags of kind `embedding`, and all that are made from them.
+fn learned(catalogue: &Catalogue) -> BTreeSet<&str> {
+    let mut learned = BTreeSet::new();
+    // Parents come before what is made from them.
+    for tag in catalogue.tags() {
+        if matches!(tag.body, Body::Embedding { .. }) || tag.parents().any(|parent| learned.contains(parent)) {
+            learned.insert(tag.name.as_str());
+        }
+    }
+    learned
+}
+
 /// The days on which the two passes end what they learn from.
-fn cut_offs(project: &Project) -> Result<[Date; 2], Failure> {
+pub fn cut_offs(project: &Project) -> Result<[Date; 2], Failure> {
     let Split::Time { test_from, validation_days } = &project.interactions.split else {
         let failure = Failure::new("tags are as of a day, and the split of this project is not by time");
         return Err(failure.with_hint("leave `tags` of the preset empty, or split by time in `lookalike.toml`"));

@@ -16,6 +16,7 @@ pub mod decided;
 mod derive;
 pub mod describe;
 pub mod diff;
+pub mod embedding;
 mod error;
 mod fold;
 mod forecast;

@@ -8,7 +8,7 @@ use crate::segment::rfm;
 use crate::tag::{Body, Value, days, from, optional_text, over, title};
 
 /// Reads `values`: of each what `own` reads of its section, beside title and treatment.
-fn values<T>(
+pub(crate) fn values<T>(
     entry: &Entry<'_>,
     described: &mut Vec<Value>,
     own: impl Fn(&str, &mut Section<'_>) -> Result<T>,

@@ -19,7 +19,7 @@ use crate::segment::cluster::Scaling;
 use crate::segment::lifecycle::State;
 use crate::sentiment::Learned;
 use crate::tag::{Body, Class, Tag, Title};
-use crate::{derive, pass};
+use crate::{derive, embedding, pass};
 
 /// All tags of all users as of a day: a snapshot.
 #[derive(Debug, Clone)]
@@ -173,6 +173,17 @@ impl Profile {
                 Body::Cluster { from, means, deviations, centres } => {
                     let scaling = Scaling { means: means.clone(), deviations: deviations.clone() };
                     derive::cluster(tag, from, &scaling, centres, &columns, users.len())?
+                }
+                Body::Embedding { run, vectors, centres } => {
+                    let of = (&**run, &**vectors, &**centres);
+                    let withheld = store.withheld_here()?;
+                    match embedding::nearest(tag, &project.root, of, date, &users, &withheld)? {
+                        Ok(column) => column,
+                        Err(reason) => {
+                            left_out.insert(tag.name.clone(), reason);
+                            continue;
+                        }
+                    }
                 }
                 Body::Query { sql } => derive::query(store, &clock, tag, sql, &users)?,
                 Body::Model { model, .. } => match (models.say(tag, model, &columns), tag.is_shipped()) {

@@ -30,6 +30,7 @@ pub(crate) fn bundle(users: usize, items: usize) -> Bundle {
             device: text(),
             data: text(),
             split: text(),
+            learned_before: None,
             protocol: text(),
             epochs: 1,
             best_epoch: 1,

@@ -1,11 +1,12 @@
 //! `segment`: find clusters of users or rules that tell a tag, say what sets a segment apart, how two overlap, and who moved.
 
+mod run;
 mod tree;
 
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
-use lookalike_portrait::segment::cluster::{Scaling, Search, choose, kmeans, place};
+use lookalike_portrait::segment::cluster::{Clusters, Scaling, Search, choose, kmeans, place};
 use lookalike_portrait::segment::tree::{Limits, grow};
 use lookalike_portrait::segment::{self, insight};
 use lookalike_portrait::{Catalogue, Column, Profile, TAGS_FOLDER, Values, describe, diff, snapshot};
@@ -29,6 +30,9 @@ pub fn run(common: &Common, verb: &Segment, say: &Say) -> Result<(), Failure> {
         Segment::Fit { name, on, target: Some(target), depth, .. } => {
             let depth = *depth as usize;
             tree::fit(common, name, on, target, depth, say)
+        }
+        Segment::Fit { name, on, run: Some(run), k, most, .. } => {
+            run::fit(common, name, run, on, (*k, *most as usize), say)
         }
         Segment::Fit { name, on, k, most, .. } => fit(common, name, on, *k, *most as usize, say),
         Segment::Describe { name, of, value } => {
@@ -198,24 +202,21 @@ fn places(profile: &Profile, on: &[String]) -> Result<Vec<usize>, Failure> {
     Ok(tags)
 }
 
-fn fit(common: &Common, name: &str, on: &[String], k: Option<u32>, most: usize, say: &Say) -> Result<(), Failure> {
-    let of = OfDay { as_of: None, lang: Language::En };
-    let (project, profile) = open(common, &of)?;
-    let (file, section) = new_file(&project.root, name)?;
-    let tags = places(&profile, on)?;
-    let names: Vec<&str> = tags.iter().map(|tag| profile.about.tags[*tag].name.as_str()).collect();
-    let short: Vec<String> = (0..names.len()).map(|at| format!("x{:02}", at + 1)).collect();
-    let (rows, numbers) = describe::numbers(&profile, &tags)?;
-    let columns = tags.len();
-    let scaling = Scaling::of(&numbers, columns)?;
-    let features = scaling.apply(&numbers)?;
+/// Clusters of rows of numbers: as many as were asked for, or as are stable; what was tried is said.
+fn clusters_of(
+    features: &[f64],
+    columns: usize,
+    (k, most): (Option<u32>, usize),
+    seed: u64,
+    say: &Say,
+) -> Result<(Clusters, Vec<serde_json::Value>), Failure> {
     // Every so many users: the order of ids says nothing about them.
-    let step = rows.len().div_ceil(SAMPLE);
+    let step = (features.len() / columns.max(1)).div_ceil(SAMPLE).max(1);
     let sample: Vec<f64> = features.chunks(columns).step_by(step).flatten().copied().collect();
     let (clusters, chosen) = match k {
-        Some(k) => (kmeans(&sample, columns, k as usize, STARTS, common.seed)?, None),
+        Some(k) => (kmeans(&sample, columns, k as usize, STARTS, seed)?, None),
         None => {
-            let search = Search { clusters: 2..=most, starts: STARTS, seed: common.seed, ..Search::default() };
+            let search = Search { clusters: 2..=most, starts: STARTS, seed: seed, ..Search::default() };
             let choice = choose(&sample, columns, &search)?;
             (choice.tried[choice.chosen].clusters.clone(), Some(choice))
         }
@@ -235,6 +236,21 @@ fn fit(common: &Common, name: &str, on: &[String], k: Option<u32>, most: usize, 
         }
         tried = choice.tried.iter().map(|one| json!({ "clusters": one.clusters.sizes.len(), "silhouette": one.silhouette, "stability": one.stability, "least_stability": one.least_stability })).collect();
     }
+    Ok((clusters, tried))
+}
+
+fn fit(common: &Common, name: &str, on: &[String], k: Option<u32>, most: usize, say: &Say) -> Result<(), Failure> {
+    let of = OfDay { as_of: None, lang: Language::En };
+    let (project, profile) = open(common, &of)?;
+    let (file, section) = new_file(&project.root, name)?;
+    let tags = places(&profile, on)?;
+    let names: Vec<&str> = tags.iter().map(|tag| profile.about.tags[*tag].name.as_str()).collect();
+    let short: Vec<String> = (0..names.len()).map(|at| format!("x{:02}", at + 1)).collect();
+    let (rows, numbers) = describe::numbers(&profile, &tags)?;
+    let columns = tags.len();
+    let scaling = Scaling::of(&numbers, columns)?;
+    let features = scaling.apply(&numbers)?;
+    let (clusters, tried) = clusters_of(&features, columns, (k, most), common.seed, say)?;
     let labels = place(&features, columns, &clusters.centres)?;
     let tree = grow(&numbers, columns, &labels, Limits { depth: 3, least: project.min_cell as usize })?;
     let fidelity = tree.fidelity(&numbers, &labels)?;

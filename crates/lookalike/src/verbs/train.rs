@@ -279,6 +279,7 @@ fn bundle(
             device: device.name().to_owned(),
             data: identity.data.to_owned(),
             split: data.split.clone(),
+            learned_before: portraits::cut_offs(&workspace.project).ok().map(|[_, test]| test.to_string()),
             protocol: PROTOCOL.to_owned(),
             epochs: preset.epochs,
             best_epoch: fitted.best_epoch,

@@ -1,0 +1,140 @@
+//! Portraits and models: tags in towers, and what a model learned as tags of users.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{Said, Shop};
+use lookalike_bundle::{Bundle, Learned};
+
+/// Tags of the shop: one that may enter a model, one that may not, one that everybody has alike.
+const TAGS: &str = r#"
+[age]
+kind = "declared"
+class = "sensitive"
+[taste]
+kind = "preference"
+by = "category_1"
+top = 2
+[orders]
+kind = "metric"
+of = "count"
+[always]
+kind = "sql"
+expression = "'yes'"
+from = { n = "own/orders" }
+[last_word]
+kind = "first-last"
+of = "last(item)"
+"#;
+
+/// The built-in preset, small, with some of its lines replaced.
+fn preset(changes: &[(&str, &str)]) -> String {
+    let path = format!("{}/../../models/two-tower.toml", env!("CARGO_MANIFEST_DIR"));
+    let small = [("dim", "8"), ("epochs", "3"), ("batch", "64"), ("towers", "[16]"), ("history", "5")];
+    let line = |line: &str| {
+        let key = line.split(" =").next().unwrap_or_default();
+        let new = changes.iter().chain(&small).find(|(changed, _)| *changed == key);
+        new.map_or(line.to_owned(), |(key, value)| format!("{key} = {value}"))
+    };
+    std::fs::read_to_string(path).unwrap().lines().map(|text| line(text) + "\n").collect()
+}
+
+fn shop(tags: &str) -> Shop {
+    let shop = Shop::new();
+    std::fs::create_dir(shop.path("tags")).unwrap();
+    shop.write("tags/own.toml", TAGS).write("towers.toml", preset(&[("tags", tags)]));
+    shop
+}
+
+fn train(shop: &Shop) -> Said {
+    shop.train(&["--model", "towers.toml", "--run", "runs/towers"])
+}
+
+fn learned(folder: &Path) -> (Vec<f32>, Vec<f32>) {
+    match Bundle::read(&folder.join("bundle")).unwrap().learned {
+        Learned::Embeddings { users, items } => (users.into_vec(), items.into_vec()),
+        Learned::ItemWeights(_) => panic!("towers make embeddings"),
+    }
+}
+
+#[test]
+fn tags_enter_but_sensitive_ones_and_those_without_use() {
+    let shop = shop(r#"["own/"]"#);
+    let said = train(&shop).ok();
+    said.says(&[
+        "tags that enter",
+        "left out, as they are sensitive: own/age",
+        "all users have the same value: own/always",
+    ]);
+    // By its own name a sensitive tag enters, and so does the attribute that it reads.
+    shop.write("towers.toml", preset(&[("tags", r#"["own/age"]"#)]));
+    let said = train(&shop).ok();
+    assert!(said.out.contains("1 tags that enter") && !said.out.contains("sensitive"), "{}", said.out);
+}
+
+#[test]
+fn a_tag_that_knows_the_future_knows_nothing_of_it() {
+    // What is bought from June on, the test part, is another item for everybody: the last item says so.
+    let before = shop(r#"["own/last_word", "own/orders"]"#);
+    train(&before).ok();
+    let after = shop(r#"["own/last_word", "own/orders"]"#);
+    let later: String = (0..common::USERS).map(|user| format!("u{user:02},i000,2024-06-30 23:00:00,9.99\n")).collect();
+    after.write("lines.csv", common::lines() + &later);
+    train(&after).ok();
+    assert_eq!(learned(&before.path("runs/towers")), learned(&after.path("runs/towers")));
+    // The same tags do know it on a later day.
+    let says = |shop: &Shop| shop.run(&["profile", "--json"]).json()["hash"].clone();
+    assert_ne!(says(&before), says(&after));
+}
+
+#[test]
+fn tags_that_are_not_there_and_splits_that_have_no_day() {
+    let nowhere = shop(r#"["own/nowhere"]"#);
+    train(&nowhere).hints(1, &["`own/nowhere`"]);
+    let last = shop(r#"["own/orders"]"#);
+    let toml = common::TOML
+        .replace(r#"kind = "time", test_from = "2024-06-01", validation_days = 28"#, r#"kind = "leave-last""#);
+    last.write("lookalike.toml", toml);
+    train(&last).hints(1, &["not by time"]);
+}
+
+#[test]
+fn what_a_model_learned_becomes_a_segment() {
+    let shop = shop("[]");
+    train(&shop).ok();
+    shop.run(&["profile"]).ok();
+    let fit = ["segment", "fit", "model/circle", "--run", "runs/towers", "--k", "4"];
+    let said = shop.run(&fit).says(&["cluster 1, ", "these rules tell", "next: lookalike profile"]);
+    // The planted groups, each called by what its users alone buy: four times as common as among all.
+    assert_eq!((said.out.matches("25 users: ").count(), said.out.matches(" (400)").count()), (4, 4), "{}", said.out);
+    let profile = shop.run(&["profile", "--json"]).json();
+    let tag = profile["tags"].as_array().unwrap().iter().find(|tag| tag["name"] == "model/circle").unwrap().clone();
+    assert_eq!((tag["kind"].as_str(), tag["users"].as_u64()), (Some("embedding"), Some(100)));
+    shop.run(&["segment", "describe", "model/circle"]).says(&["own/taste"]);
+    // The run learned from May; in April a profile leaves the tag out.
+    let early = shop.run(&["profile", "--as-of", "2024-05-01", "--json"]).json();
+    assert!(early["left_out"]["model/circle"].as_str().unwrap().contains("2024-06-01"), "{early}");
+    // A model does not read what a model made.
+    shop.write("towers.toml", preset(&[("tags", r#"["model/circle"]"#)]));
+    train(&shop).hints(1, &["`model/circle`", "what a model learned"]);
+    shop.write("towers.toml", preset(&[("tags", r#"["*"]"#)]));
+    train(&shop).says(&["left out, as a model made them: model/circle"]);
+    // Now the run has other vectors.
+    shop.run(&["profile", "--anew"]).hints(1, &["model/circle", "other vectors"]);
+}
+
+#[test]
+fn a_run_without_vectors_or_no_run_at_all() {
+    let shop = shop("[]");
+    shop.run(&["profile"]).ok();
+    shop.run(&["segment", "fit", "model/circle", "--run", "runs/nothing"]).fails(1, &["runs/nothing"]);
+    shop.train(&["--model", "ease", "--run", "runs/ease"]).ok();
+    shop.run(&["segment", "fit", "model/circle", "--run", "runs/ease"]).hints(1, &["no vectors of users"]);
+    shop.write(
+        "tags/model.toml",
+        "[circle]\nkind = \"embedding\"\nrun = \"runs/ease\"\nvectors = \"0\"\n[circle.values]\na = { centre = [1, 2] }\nb = { centre = [1] }\n",
+    );
+    shop.run(&["profile"]).fails(1, &["model.toml", "different lengths"]);
+}

@@ -107,8 +107,9 @@ fn softmax(
         let known: Vec<u32> =
             (0..rows).flat_map(|row| step.known(first + row).iter().map(move |&column| place(row, column))).collect();
         let users = u.clone().narrow(0, first, rows);
-        let scores = users.clone().matmul(v.clone().transpose()) / knobs.tau - log_q.clone(); // [rows, columns]
         let ones = gpu.fill(Tensor::zeros([rows, columns], device.burn()), &own, 1.0)?; // [rows, columns]
+        let log_q = log_q.clone() * (ones.clone().neg() + 1.0); // [rows, columns]
+        let scores = users.clone().matmul(v.clone().transpose()) / knobs.tau - log_q; // [rows, columns]
         let own = (scores.clone() * ones.clone()).sum_dim(1); // [rows, 1]
         let scores = gpu.fill(scores, &known, MASKED)?;
         // With each row's largest score taken out, no exponential overflows.

@@ -119,12 +119,13 @@ impl WithSimd for ExampleLoss<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> f64 {
         let Self { step, example, scores, scale } = self;
+        let own = step.own[example] as usize;
+        let own_score = scores[own];
         scores.iter_mut().zip(&step.log_q).for_each(|(score, log_q)| *score -= log_q);
         for &column in step.known(example) {
             scores[column as usize] = f32::MIN;
         }
-        let own = step.own[example] as usize;
-        let own_score = scores[own];
+        scores[own] = own_score;
         let mut tops = [f32::MIN; 16];
         for scores in scores.chunks(16) {
             tops.iter_mut().zip(scores).for_each(|(top, score)| *top = top.max(*score));

@@ -4,7 +4,9 @@
 //! WWW 2020).
 //!
 //! Sampled softmax with logQ correction: an item that is drawn often as a negative has log q subtracted from its
-//! score (Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019).
+//! score (Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019). The
+//! example's own item was not drawn, it is always there, so nothing is subtracted from its score (Khrylchenko et al.,
+//! "Correcting the LogQ Correction: Revisiting Sampled Softmax for Large-Scale Retrieval", RecSys 2025).
 //! Items the user is known to have had are no negatives for them: their scores are masked.
 
 mod engine;

@@ -49,11 +49,12 @@ fn plain(step: &Step, knobs: &TwoTower, dim: usize, u: &[f32], v: &[f32]) -> (f6
         let product = |column: usize| -> f64 {
             (0..dim).map(|d| f64::from(u[example * dim + d]) * f64::from(v[column * dim + d])).sum()
         };
-        let score = |column: usize| product(column) / f64::from(knobs.tau) - f64::from(step.log_q[column]);
+        let own = step.own[example] as usize;
+        let log_q = |column: usize| if column == own { 0.0 } else { f64::from(step.log_q[column]) };
+        let score = |column: usize| product(column) / f64::from(knobs.tau) - log_q(column);
         let counts = |column: &usize| !step.known(example).contains(&(*column as u32));
         let columns: Vec<usize> = (0..step.columns()).filter(counts).collect();
         let total: f64 = columns.iter().map(|&column| score(column).exp()).sum();
-        let own = step.own[example] as usize;
         loss += total.ln() - score(own);
         for column in columns {
             let pull = (score(column).exp() / total - f64::from(u8::from(column == own))) * scale;

@@ -58,7 +58,7 @@ impl Random {
         }
         let weights = (0..all.len()).map(|_| self.number() + 1.0).collect();
         let bags = Bags::new(offsets, all).unwrap();
-        if longest % 2 == 0 { bags.weighted(weights).unwrap() } else { bags }
+        if longest.is_multiple_of(2) { bags.weighted(weights).unwrap() } else { bags }
     }
 }
 

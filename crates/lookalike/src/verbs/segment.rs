@@ -216,7 +216,7 @@ fn clusters_of(
     let (clusters, chosen) = match k {
         Some(k) => (kmeans(&sample, columns, k as usize, STARTS, seed)?, None),
         None => {
-            let search = Search { clusters: 2..=most, starts: STARTS, seed: seed, ..Search::default() };
+            let search = Search { clusters: 2..=most, starts: STARTS, seed, ..Search::default() };
             let choice = choose(&sample, columns, &search)?;
             (choice.tried[choice.chosen].clusters.clone(), Some(choice))
         }

@@ -33,6 +33,9 @@ enum Trained {
         /// Of softmax matrix factorization alone.
         #[serde(default = "one")]
         negative_weight: f32,
+        /// Of two towers alone: whether items have length 1, as [`sphere`] takes them to have.
+        #[serde(default = "yes")]
+        cosine: bool,
     },
     #[serde(other)]
     Other,
@@ -40,6 +43,10 @@ enum Trained {
 
 fn one() -> f32 {
     1.0
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How the summed weight n of a pair's events becomes its weight in the loss.
@@ -102,10 +109,12 @@ impl<'a, R: Row> Folding<'a, R> {
             Ok(Trained::Ials { alpha0, reg, nu, confidence }) => {
                 Rule::Ridge(Ridge::new(table, alpha0, reg, nu), confidence)
             }
-            Ok(Trained::TwoTower { tau, negative_weight }) => {
+            Ok(Trained::TwoTower { tau, negative_weight, cosine: true }) => {
                 Rule::Sphere(Sphere::new(table, tau, negative_weight, manifest.seed))
             }
-            Ok(Trained::Other) | Err(_) => return Err(RetrieveError::NoFolding { model: manifest.model.clone() }),
+            Ok(Trained::Other | Trained::TwoTower { cosine: false, .. }) | Err(_) => {
+                return Err(RetrieveError::NoFolding { model: manifest.model.clone() });
+            }
         };
         Ok(Self { rule, row: PhantomData })
     }
@@ -176,7 +185,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_folded_in() {
-        for preset in [json!(null), json!({ "kind": "ease", "reg": 80.0 }), json!({ "kind": "ials" })] {
+        let free = json!({ "kind": "two-tower", "tau": 0.1, "cosine": false });
+        for preset in [json!(null), json!({ "kind": "ease", "reg": 80.0 }), json!({ "kind": "ials" }), free] {
             let error = Folding::of_users(&bundle(preset)).err().unwrap();
             assert!(error.to_string().contains("`ials`") && error.hint().is_some());
         }

@@ -183,13 +183,13 @@ fn the_way_back_is_that_of_differences() {
             close(gradient[at], moved(step), moved(-step));
         }
         for (nth, dense) in dense.iter().enumerate() {
-            for at in 0..dense.len() {
+            for (at, &found) in dense.iter().enumerate() {
                 let moved = |by: f32| {
                     let mut layers = layers.clone();
                     layers.parameters[nth].value[at] += by;
                     loss(&layers, &input)
                 };
-                close(dense[at], moved(step), moved(-step));
+                close(found, moved(step), moved(-step));
             }
         }
     }

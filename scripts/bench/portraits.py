@@ -211,7 +211,8 @@ def main(binary, folder, events, rounds):
 
     project = folder / f"portraits-{events}"
     if not (project / "lookalike.toml").exists():
-        make(project, events)
+        # In a process of its own: what a program is said to have needed at most begins with what its parent has.
+        subprocess.run([sys.executable, __file__, "--make", project, str(events)], check=True)
     declare(project)
     cpu = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     version = subprocess.run([binary, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
@@ -247,6 +248,8 @@ ENVIRONMENT = {**os.environ, "RAYON_NUM_THREADS": str(THREADS)}
 if __name__ == "__main__":
     if len(sys.argv) == 4 and sys.argv[1] == "--duckdb":
         duck(Path(sys.argv[2]), Path(sys.argv[3]))
+    elif len(sys.argv) == 4 and sys.argv[1] == "--make":
+        make(Path(sys.argv[2]), int(sys.argv[3]))
     elif 3 <= len(sys.argv) <= 5:
         main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), *(
             [int(text.replace("_", "")) for text in sys.argv[3:]] + [10_000_000, 3][len(sys.argv) - 3:]))

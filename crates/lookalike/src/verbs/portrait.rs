@@ -160,6 +160,11 @@ fn definition(tag: &Tag) -> Vec<String> {
                 format!("{} when {}", part(0), part(1))
             })),
             (_, Value::Bool(false)) => {}
+            // Nobody reads a hundred numbers a centre; the file of the tag has them.
+            ("centres", Value::Array(centres)) => {
+                let numbers = centres.first().and_then(|centre| centre[1].as_array()).map_or(0, Vec::len);
+                lines.push(format!("{} centres of {numbers} numbers", centres.len()));
+            }
             _ => lines.push(format!("{key} = {value}")),
         }
     }

@@ -102,14 +102,18 @@ fn without_a_profile_it_is_said_what_to_do() {
     shop.run(&["profile", "--as-of", "soon"]).fails(2, &["soon"]);
 }
 
+/// The days there are profiles of, as text, the earliest first.
+fn days(shop: &Shop) -> Vec<String> {
+    let folders = std::fs::read_dir(shop.path("profiles")).unwrap();
+    let mut days: Vec<String> = folders.map(|day| day.unwrap().file_name().into_string().unwrap()).collect();
+    days.sort();
+    days
+}
+
 #[test]
 fn who_moved_is_told_but_not_of_a_few() {
     let shop = profiled();
-    let mut days: Vec<String> = std::fs::read_dir(shop.path("profiles"))
-        .unwrap()
-        .map(|day| day.unwrap().file_name().into_string().unwrap())
-        .collect();
-    days.sort();
+    let days = days(&shop);
     let said = shop.run(&["profile", "diff", &days[0], &days[1], "--json"]).json();
     assert_eq!((&said["stayed"], &said["came"], &said["went"]), (&100.into(), &0.into(), &0.into()));
     let cells = said["flows"].as_array().unwrap().iter().flat_map(|flow| flow["counts"].as_array().unwrap());
@@ -247,11 +251,7 @@ fn an_interrupted_or_failed_profile_leaves_the_old_one() {
 #[test]
 fn who_moved_since_a_day_is_what_the_diff_of_profiles_says() {
     let shop = profiled();
-    let mut days: Vec<String> = std::fs::read_dir(shop.path("profiles"))
-        .unwrap()
-        .map(|day| day.unwrap().file_name().into_string().unwrap())
-        .collect();
-    days.sort();
+    let days = days(&shop);
     let difference = shop.run(&["profile", "diff", &days[0], &days[1], "--json"]).json();
     for name in ["consumption/stage/rfm", "consumption/value/tier"] {
         let said = shop.run(&["segment", "compare", name, "--since", &days[0], "--json"]).json();

@@ -9,6 +9,9 @@ use crate::{Csr, Error, Features, FeaturesBuilder, Pair, stream_seed};
 /// Which part of the split an event belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// The beginning of the training part, without its last stretch: what a model knows that is learned from by another,
+    /// which adds to it. Nobody else tells it from the training part.
+    Earlier,
     /// What a model may learn from while its epochs and knobs are chosen.
     Train,
     /// What epochs and knobs are chosen by; the final model learns from it too.
@@ -41,12 +44,14 @@ pub struct Dataset {
     pub user_features: Features,
     /// Declared attributes of items.
     pub item_features: Features,
-    /// What a portrait says of users, as of the end of [`Dataset::train`] and of [`Dataset::full`]; without values unless
-    /// somebody put them there.
-    pub portraits: [Features; 2],
-    /// How many days before the end of [`Dataset::train`] and of [`Dataset::full`] each of their entries was met last;
-    /// empty unless somebody put them there.
-    pub ages: [Vec<f32>; 2],
+    /// What a portrait says of users, as of the ends of [`Dataset::parts`], in the same values; without any unless somebody
+    /// put them there.
+    pub portraits: [Features; 3],
+    /// How many days before the ends of [`Dataset::parts`] each of their entries was met last; empty unless somebody put
+    /// them there.
+    pub ages: [Vec<f32>; 3],
+    /// The part learned from without its last stretch; empty unless it was asked for.
+    pub earlier: Csr<UserRow, ItemRow>,
     /// The part learned from while epochs and knobs are chosen.
     pub train: Csr<UserRow, ItemRow>,
     /// Training and validation part together: what the final model learns from.
@@ -59,6 +64,14 @@ pub struct Dataset {
     pub split: String,
     /// Events that count by kind but name no item.
     pub without_item: u64,
+}
+
+impl Dataset {
+    /// What was known at three times, each of which knew what the one before it did: [`Dataset::earlier`],
+    /// [`Dataset::train`] and [`Dataset::full`].
+    pub fn parts(&self) -> [&Csr<UserRow, ItemRow>; 3] {
+        [&self.earlier, &self.train, &self.full]
+    }
 }
 
 #[derive(Default)]
@@ -108,7 +121,7 @@ pub struct Builder {
     users: Interner,
     items: Interner,
     /// By [`Part`].
-    events: [Vec<Event>; 3],
+    events: [Vec<Event>; 4],
 }
 
 impl Builder {
@@ -123,9 +136,18 @@ impl Builder {
         self.events.iter().all(Vec::is_empty)
     }
 
-    /// Moves a share of the training pairs to validation, drawn by a hash of the seed, the user's and the item's id,
-    /// for splits that come without a validation part.
+    /// Moves a share of the training pairs to validation, for splits that come without a validation part.
     pub fn draw_validation(&mut self, share: f64, seed: u64) {
+        self.draw(share, seed, Part::Train, Part::Validation);
+    }
+
+    /// Takes all but a share of the training pairs as those of an earlier time, where no time is known.
+    pub fn draw_earlier(&mut self, share: f64, seed: u64) {
+        self.draw(1.0 - share, seed, Part::Train, Part::Earlier);
+    }
+
+    /// Moves a share of the pairs from one part to another, drawn by a hash of the seed, the user's and the item's id.
+    fn draw(&mut self, share: f64, seed: u64, from: Part, to: Part) {
         let hash = |ids: &[String]| -> Vec<u64> {
             let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
             ids.iter().map(|id| id.bytes().fold(0xcbf2_9ce4_8422_2325, fold)).collect() // FNV-1a
@@ -135,8 +157,8 @@ impl Builder {
             let drawn = stream_seed(seed, users[event.user as usize], items[event.item as usize]);
             ((drawn >> 11) as f64) < share * (1u64 << 53) as f64
         };
-        let [train, validation, _] = &mut self.events;
-        validation.extend(train.extract_if(.., drawn));
+        let moved: Vec<Event> = self.events[from as usize].extract_if(.., drawn).collect();
+        self.events[to as usize].extend(moved);
     }
 
     /// Sorts everything into rows. `split` describes the split in words. `describe` receives the vocabularies and
@@ -146,8 +168,8 @@ impl Builder {
         split: String,
         describe: impl FnOnce(&Vocab<UserRow>, &Vocab<ItemRow>) -> Result<Described, Error>,
     ) -> Result<Dataset, Error> {
-        let [train, validation, test] = &self.events;
-        let before_test = || train.iter().chain(validation);
+        let [earlier, recent, validation, test] = &self.events;
+        let before_test = || earlier.iter().chain(recent).chain(validation);
         let (users, user_rows) = vocabulary(&self.users, before_test().map(|event| event.user))?;
         let (items, item_rows) = vocabulary(&self.items, before_test().map(|event| event.item))?;
         let pair = |event: &Event| {
@@ -164,7 +186,8 @@ impl Builder {
             pairs.len()
         };
         let (held, tested) = ((csr(&[validation]), distinct(validation)), (csr(&[test]), distinct(test)));
-        let (train, full) = (csr(&[train]), csr(&[train, validation]));
+        let (train, full) = (csr(&[earlier, recent]), csr(&[earlier, recent, validation]));
+        let earlier = csr(&[earlier]);
         let validation = HeldOut::new(held.0, &train, held.1);
         let test = HeldOut::new(tested.0, &full, tested.1);
         for (part, empty) in [("training", train.is_empty()), ("test", test.truth.is_empty())] {
@@ -178,10 +201,11 @@ impl Builder {
         let described = describe(&users, &items)?;
         Ok(Dataset {
             item_info: described.item_info,
-            user_features: described.user_features.finish(&users),
-            item_features: described.item_features.finish(&items),
-            portraits: [Features::none(users.len()), Features::none(users.len())],
+            user_features: described.user_features.finish(users.len(), 2),
+            item_features: described.item_features.finish(items.len(), 2),
+            portraits: std::array::from_fn(|_| Features::none(users.len())),
             ages: Default::default(),
+            earlier,
             users,
             items,
             train,
@@ -310,7 +334,7 @@ mod tests {
             builder.events.map(|part| part.iter().map(|event| event.item).collect::<Vec<_>>())
         };
         assert!(draw(1) == draw(1) && draw(1) != draw(2));
-        let [train, drawn, test] = draw(1).map(|part| part.len());
+        let [_, train, drawn, test] = draw(1).map(|part| part.len());
         assert!((60..120).contains(&drawn), "{drawn} of 900");
         assert_eq!((train + drawn, test), (900, 100));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lookalike_bundle::{Row, Vocab};
+use lookalike_bundle::Row;
 
 /// The values of every row, as numbers in one shared space: `0..len()`, field after field.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,6 +18,17 @@ impl Features {
     /// Rows without any feature.
     pub fn none(rows: usize) -> Self {
         Self { names: Vec::new(), offsets: vec![0; rows + 1], values: Vec::new(), weights: Vec::new() }
+    }
+
+    /// Rows of numbered values, ascending, each with how much it counts. The numbers must be below the number of names.
+    pub fn from_rows(names: Vec<String>, rows: impl IntoIterator<Item = Vec<(u32, f32)>>) -> Self {
+        let mut features = Self { names, ..Self::none(0) };
+        for row in rows {
+            features.values.extend(row.iter().map(|entry| entry.0));
+            features.weights.extend(row.iter().map(|entry| entry.1));
+            features.offsets.push(features.values.len() as u64);
+        }
+        features
     }
 
     /// How many different values there are over all fields.
@@ -59,6 +70,22 @@ impl Features {
             both.offsets.push(both.values.len() as u64);
         }
         both
+    }
+
+    /// These rows in groups of so many, which share the values and their names.
+    pub fn in_groups_of(&self, rows: usize) -> Vec<Self> {
+        let groups = self.offsets[..self.offsets.len() - 1].len() / rows.max(1);
+        let group = |nth: usize| {
+            let offsets = &self.offsets[nth * rows..=(nth + 1) * rows];
+            let range = offsets[0] as usize..offsets[rows] as usize;
+            Self {
+                names: self.names.clone(),
+                offsets: offsets.iter().map(|offset| offset - offsets[0]).collect(),
+                values: self.values[range.clone()].to_vec(),
+                weights: self.weights[range].to_vec(),
+            }
+        };
+        (0..groups).map(group).collect()
     }
 
     /// The names of the fields in use.
@@ -115,43 +142,35 @@ impl FeaturesBuilder {
         }
     }
 
-    /// Numbers the values. A value that a single row has says no more than the row's own id and is left out; so is
-    /// a whole field in which most values are such: it is an id or free text.
-    pub fn finish<R: Row>(self, rows: &Vocab<R>) -> Features {
-        let mut bags: Vec<Vec<(u32, f32)>> = vec![Vec::new(); rows.len()];
+    /// Numbers the values of so many rows. A value that fewer than `least` rows have (2: that a single row has) says no more
+    /// than the row's own id and is left out; so is a whole field in which most values are such: it is an id or free text.
+    pub fn finish(self, rows: usize, least: usize) -> Features {
+        let mut bags: Vec<Vec<(u32, f32)>> = vec![Vec::new(); rows];
         let mut names = Vec::new();
         for (field, values) in self.fields {
-            let shared = values.values().filter(|rows| rows.len() > 1).count();
+            let shared = values.values().filter(|rows| rows.len() >= least).count();
             if shared * 2 < values.len() {
                 continue;
             }
-            for (value, rows) in values.into_iter().filter(|(_, rows)| rows.len() > 1) {
+            for (value, rows) in values.into_iter().filter(|(_, rows)| rows.len() >= least) {
                 for (row, weight) in rows {
                     bags[row as usize].push((names.len() as u32, weight));
                 }
                 names.push(format!("{field}={value}"));
             }
         }
-        let mut features = Features { names, ..Features::none(0) };
-        for mut bag in bags {
-            bag.dedup_by_key(|entry| entry.0); // ascending already: values are visited in order
-            features.values.extend(bag.iter().map(|entry| entry.0));
-            features.weights.extend(bag.iter().map(|entry| entry.1));
-            features.offsets.push(features.values.len() as u64);
-        }
-        features
+        bags.iter_mut().for_each(|bag| bag.dedup_by_key(|entry| entry.0)); // ascending: values are visited in order
+        Features::from_rows(names, bags)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use lookalike_bundle::ItemRow;
 
     use super::*;
 
     fn three() -> Features {
-        let rows = Vocab::<ItemRow>::new(vec!["a".into(), "b".into(), "c".into()]).unwrap();
         let mut builder = FeaturesBuilder::default();
         for (row, field, value) in
             [(0, "brand", "x"), (1, "brand", "x"), (2, "brand", "y"), (0, "sku", "1"), (1, "sku", "2"), (2, "sku", "3")]
@@ -160,7 +179,7 @@ mod tests {
         }
         builder.push(ItemRow::new(0), "aisle", "7");
         builder.push(ItemRow::new(2), "aisle", "7");
-        builder.finish(&rows)
+        builder.finish(3, 2)
     }
 
     #[test]
@@ -171,16 +190,22 @@ mod tests {
 
     #[test]
     fn values_count_by_their_weights_beside_others() {
-        let rows = Vocab::<ItemRow>::new(vec!["a".into(), "b".into(), "c".into()]).unwrap();
         let mut builder = FeaturesBuilder::default();
         builder.push_weighed(ItemRow::new(0), "taste", "tea", 0.25);
         builder.push_weighed(ItemRow::new(1), "taste", "tea", 0.75);
-        let taste = builder.finish(&rows);
+        let taste = builder.finish(3, 2);
         let both = three().beside(&taste);
         assert_eq!(both.names(), ["aisle=7", "brand=x", "taste=tea"]);
         assert_eq!(both.weighed(0).collect::<Vec<_>>(), [(0, 1.0), (1, 1.0), (2, 0.25)]);
         assert_eq!(both.weighed(1).collect::<Vec<_>>(), [(1, 1.0), (2, 0.75)]);
         assert_eq!(both.only(|field| field == "taste").weighed(1).collect::<Vec<_>>(), [(0, 0.75)]);
+    }
+
+    #[test]
+    fn groups_of_rows_share_their_values() {
+        let groups = three().in_groups_of(1);
+        assert_eq!(groups.iter().map(|group| group.bag(0)).collect::<Vec<_>>(), [three().bag(0), &[1], &[0]]);
+        assert!(groups.iter().all(|group| group.names() == three().names()));
     }
 
     #[test]

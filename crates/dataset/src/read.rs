@@ -5,6 +5,7 @@ use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
+use jiff::civil::Date;
 use lookalike_bundle::{ItemInfo, ItemRow, Row, UserRow, Vocab};
 use lookalike_store::{Pairs, Project, Split, Store, Table};
 
@@ -17,6 +18,17 @@ const DRAW_SEED: u64 = 1;
 
 /// Reads the data set of a project; the store must be there unless the split is given by files.
 pub fn load(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> {
+    read(project, store, false)
+}
+
+/// The same with [`Dataset::earlier`]: the training part without its last stretch. By time that is as long as the validation
+/// part; by user it is the event before it; otherwise a tenth of the pairs is drawn.
+pub fn load_with_earlier(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> {
+    read(project, store, true)
+}
+
+fn read(project: &Project, store: Option<&Store>, earlier: bool) -> Result<Dataset, Error> {
+    let before = if earlier { Part::Earlier } else { Part::Train };
     let mut builder = Builder::default();
     let mut without_item = 0;
     let split = match &project.interactions.split {
@@ -29,25 +41,28 @@ pub fn load(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> 
                 Some(path) => push(path, Part::Validation)?,
                 None => builder.draw_validation(DRAWN, DRAW_SEED),
             }
+            if earlier {
+                builder.draw_earlier(DRAWN, DRAW_SEED + 1);
+            }
             let drawn = match validation {
                 Some(_) => "validation given".to_owned(),
                 None => format!("validation: {:.0} % of the training pairs, drawn", DRAWN * 100.0),
             };
             format!("train and test given; {drawn}")
         }
-        Split::Time { test_from, validation_days } => {
+        Split::Time { validation_days, .. } => {
             let zone = &project.timezone;
-            let from = test_from.to_zoned_datetime(zone.clone());
-            let validation = validation_start(project);
-            let test = test_from.as_microsecond();
+            let days = project.interactions.split.ends(zone).unwrap_or([Date::MAX; 3]);
+            let [recent, validation, test] = days.map(|day| midnight(project, day));
             let part = |at| match at {
                 at if at >= test => Part::Test,
                 at if at >= validation => Part::Validation,
-                _ => Part::Train,
+                at if at >= recent => Part::Train,
+                _ => before,
             };
             without_item = push_events(&mut builder, project, store, |_, at| part(at))?;
             let name = zone.iana_name().unwrap_or("UTC");
-            format!("by time: test from {} ({name}), validation the {validation_days} days before", from.date())
+            format!("by time: test from {} ({name}), validation the {validation_days} days before", days[2])
         }
         Split::LeaveLast => {
             let last = last_events(project, store)?;
@@ -55,7 +70,8 @@ pub fn load(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> 
                 match last.get(count.user).map_or(0, |all| all - count.nth) {
                     1 => Part::Test,
                     2 => Part::Validation,
-                    _ => Part::Train,
+                    3 => Part::Train,
+                    _ => before,
                 }
             })?;
             "by user: the last event is the test part, the one before it the validation part".to_owned()
@@ -73,12 +89,12 @@ pub fn load(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> 
     Ok(data)
 }
 
-/// How many days before the end of what is learned from each entry of [`Dataset::train`] and of [`Dataset::full`] was met
-/// last, in the order of the entries. Nothing unless the split is by time.
-pub fn ages(project: &Project, store: &Store, data: &Dataset) -> Result<Option<[Vec<f32>; 2]>, Error> {
-    let Split::Time { test_from, .. } = &project.interactions.split else { return Ok(None) };
-    let ends = [validation_start(project), test_from.as_microsecond()];
-    let matrices = [&data.train, &data.full];
+/// How many days before their ends each entry of [`Dataset::parts`] was met last, in the order of the entries. Nothing
+/// unless the split is by time.
+pub fn ages(project: &Project, store: &Store, data: &Dataset) -> Result<Option<[Vec<f32>; 3]>, Error> {
+    let Some(days) = project.interactions.split.ends(&project.timezone) else { return Ok(None) };
+    let ends = days.map(|day| midnight(project, day));
+    let matrices = data.parts();
     let mut last = matrices.map(|matrix| vec![i64::MIN; matrix.len()]);
     each_event(project, Some(store), |user, item, at, _| {
         let (Some(user), Some(item)) = (data.users.row(user), data.items.row(item)) else { return };
@@ -91,17 +107,16 @@ pub fn ages(project: &Project, store: &Store, data: &Dataset) -> Result<Option<[
             }
         }
     })?;
-    let days = |(last, end): (Vec<i64>, i64)| last.into_iter().map(|at| (end - at) as f32 / 86_400e6).collect();
-    let [train, full] = last;
-    Ok(Some([(train, ends[0]), (full, ends[1])].map(days)))
+    let mut ends = ends.into_iter();
+    Ok(Some(last.map(|last| {
+        let end = ends.next().unwrap_or_default();
+        last.into_iter().map(|at| (end - at) as f32 / 86_400e6).collect()
+    })))
 }
 
-/// Where the validation part of a split by time begins; otherwise after everything.
-fn validation_start(project: &Project) -> i64 {
-    let Split::Time { test_from, validation_days } = &project.interactions.split else { return i64::MAX };
-    // Days are calendar days of the project's zone, so a change of the clock does not move midnight.
-    let from = test_from.to_zoned_datetime(project.timezone.clone());
-    let start = from.checked_sub(jiff::Span::new().days(i64::from(*validation_days)));
+/// When a day begins in the project's zone, in microseconds.
+fn midnight(project: &Project, day: Date) -> i64 {
+    let start = day.to_zoned_datetime(project.timezone.clone());
     start.map_or(i64::MIN, |start| start.timestamp().as_microsecond())
 }
 

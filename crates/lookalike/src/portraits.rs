@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Span;
 use jiff::civil::Date;
 use lookalike_bundle::{Row, UserRow, Vocab};
 use lookalike_dataset::{Dataset, Features, FeaturesBuilder};
 use lookalike_portrait::{Body, Catalogue, Class, Profile, Values};
-use lookalike_store::{Project, Split};
+use lookalike_store::Project;
 
 use crate::failure::Failure;
 use crate::workspace::Workspace;
@@ -114,11 +113,13 @@ pub fn enter(
         }
     }
     entered.sensitive.retain(|name| !chosen.contains(name));
+    // The day of the earliest part is asked for by models alone that add to another one.
+    let used = if data.earlier.is_empty() { 1.. } else { 0.. };
     let days = cut_offs(&workspace.project)?;
-    let build = |day: Date| Profile::build(&workspace.project, store, &catalogue, day, None);
-    for (portrait, day) in data.portraits.iter_mut().zip(days) {
-        *portrait = features_of(&build(day)?, &chosen, &data.users, &mut entered);
-    }
+    let build = |day: &Date| Profile::build(&workspace.project, store, &catalogue, *day, None);
+    let profiles = days[used.clone()].iter().map(build).collect::<Result<Vec<_>, _>>()?;
+    let portraits = features_of(&profiles, &chosen, &data.users, &mut entered);
+    data.portraits[used].iter_mut().zip(portraits).for_each(|(place, portrait)| *place = portrait);
     Ok(entered)
 }
 
@@ -134,60 +135,32 @@ fn learned(catalogue: &Catalogue) -> BTreeSet<&str> {
     learned
 }
 
-/// The days on which the two passes end what they learn from.
-pub fn cut_offs(project: &Project) -> Result<[Date; 2], Failure> {
-    let Split::Time { test_from, validation_days } = &project.interactions.split else {
+/// The days at whose beginning the parts of a data set end.
+pub fn cut_offs(project: &Project) -> Result<[Date; 3], Failure> {
+    project.interactions.split.ends(&project.timezone).ok_or_else(|| {
         let failure = Failure::new("tags are as of a day, and the split of this project is not by time");
-        return Err(failure.with_hint("leave `tags` of the preset empty, or split by time in `lookalike.toml`"));
-    };
-    let test = test_from.to_zoned_datetime(project.timezone.clone()).date();
-    let validation = test.checked_sub(Span::new().days(i64::from(*validation_days)));
-    Ok([validation.unwrap_or(Date::MIN), test])
+        failure.with_hint("leave `tags` of the preset empty, or split by time in `lookalike.toml`")
+    })
 }
 
+/// The tags of users on several days, in values that all days share.
 fn features_of(
-    profile: &Profile,
+    profiles: &[Profile],
     chosen: &BTreeSet<String>,
     users: &Vocab<UserRow>,
     entered: &mut Entered,
-) -> Features {
+) -> Vec<Features> {
     let mut builder = FeaturesBuilder::default();
-    let places: Vec<Option<usize>> = users.ids().iter().map(|id| profile.users.binary_search(id).ok()).collect();
-    for (about, column) in profile.about.tags.iter().zip(&profile.columns) {
-        if !chosen.contains(&about.name) {
-            continue;
-        }
-        let field = about.name.as_str();
-        let found = places.iter().filter(|place| place.is_some_and(|place| column.values.has(place))).count();
-        if 2 * found < places.len() {
-            entered.rare.insert(about.name.clone());
-        }
-        let buckets = match &column.values {
-            Values::Number(numbers) => buckets(places.iter().flatten().map(|&place| numbers[place])),
-            _ => Vec::new(),
-        };
-        for (row, place) in (0..).zip(&places) {
-            let row = UserRow::new(row);
-            let Some(place) = place.filter(|&place| column.values.has(place)) else {
-                builder.push(row, field, MISSING);
-                continue;
-            };
-            match &column.values {
-                Values::Number(numbers) => {
-                    let bucket = buckets.partition_point(|&bound| bound < numbers[place]);
-                    builder.push(row, field, &format!("{bucket} of {}", buckets.len()));
-                }
-                Values::Text { .. } => builder.push(row, field, column.values.text(place).unwrap_or(MISSING)),
-                Values::List { .. } => {
-                    let count = column.values.list(place).count() as f32;
-                    column.values.list(place).for_each(|(name, _)| {
-                        builder.push_weighed(row, field, name, 1.0 / count.sqrt());
-                    });
-                }
+    for (day, profile) in (0..).zip(profiles) {
+        let places: Vec<Option<usize>> = users.ids().iter().map(|id| profile.users.binary_search(id).ok()).collect();
+        for (about, column) in profile.about.tags.iter().zip(&profile.columns) {
+            if chosen.contains(&about.name) {
+                let first = day * users.len() as u32;
+                push_tag(&mut builder, first, &about.name, &column.values, &places, entered);
             }
         }
     }
-    let features = builder.finish(users);
+    let features = builder.finish(users.len() * profiles.len(), profiles.len() + 1);
     // A field with one value says nothing.
     let mut values = std::collections::BTreeMap::<&str, usize>::new();
     for name in features.names() {
@@ -199,9 +172,45 @@ fn features_of(
             false => entered.without_use.insert(name.clone()),
         };
     }
-    let kept = features.only(|field| values.get(field).is_some_and(|&count| count > 1));
-    entered.without_use.retain(|name| !entered.tags.contains(name));
-    kept
+    features.only(|field| values.get(field).is_some_and(|&count| count > 1)).in_groups_of(users.len())
+}
+
+/// The values of one tag on one day, for users whose rows begin at `first`; `places` says where each is in the profile.
+fn push_tag(
+    builder: &mut FeaturesBuilder,
+    first: u32,
+    field: &str,
+    values: &Values,
+    places: &[Option<usize>],
+    entered: &mut Entered,
+) {
+    let found = places.iter().filter(|place| place.is_some_and(|place| values.has(place))).count();
+    if 2 * found < places.len() {
+        entered.rare.insert(field.to_owned());
+    }
+    let buckets = match values {
+        Values::Number(numbers) => buckets(places.iter().flatten().map(|&place| numbers[place])),
+        _ => Vec::new(),
+    };
+    for (row, place) in (first..).map(UserRow::new).zip(places) {
+        let Some(place) = place.filter(|&place| values.has(place)) else {
+            builder.push(row, field, MISSING);
+            continue;
+        };
+        match values {
+            Values::Number(numbers) => {
+                let bucket = buckets.partition_point(|&bound| bound < numbers[place]);
+                builder.push(row, field, &format!("{bucket} of {}", buckets.len()));
+            }
+            Values::Text { .. } => builder.push(row, field, values.text(place).unwrap_or(MISSING)),
+            Values::List { .. } => {
+                let count = values.list(place).count() as f32;
+                values.list(place).for_each(|(name, _)| {
+                    builder.push_weighed(row, field, name, 1.0 / count.sqrt());
+                });
+            }
+        }
+    }
 }
 
 /// Bounds between tenths: a number belongs to the first whose bound is not below it.

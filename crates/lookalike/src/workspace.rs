@@ -42,6 +42,11 @@ impl Workspace {
         Ok(lookalike_dataset::load(&self.project, self.store.as_ref())?)
     }
 
+    /// The same, for a model that adds to another one: with what was known a while before the training part ends.
+    pub fn dataset_with_earlier(&self) -> Result<Dataset, Failure> {
+        Ok(lookalike_dataset::load_with_earlier(&self.project, self.store.as_ref())?)
+    }
+
     /// What the data is told apart by: the contents of the store, what counts, and how it is split.
     pub fn data_hash(&self) -> Result<String, Failure> {
         Ok(lookalike_dataset::fingerprint(&self.project, self.store.as_ref())?)

@@ -35,8 +35,8 @@ pub use fit::{Entry, FitError, Fitted, Identity, Phase, Verdict, Watch, fit};
 pub use host_table::HostTable;
 pub use plan::Plan;
 pub use preset::{
-    Bpr, Confidence, Ease, Ials, Knn, Knobs, Loss, Optimizer, PairDraw, PoolDraw, Preset, PresetError, SoftmaxMf,
-    TwoTower,
+    Base, Bpr, Confidence, Ease, Factorization, Ials, Knn, Knobs, Loss, Optimizer, PairDraw, PoolDraw, Preset,
+    PresetError, SoftmaxMf, TwoTower,
 };
 pub use table::Table;
 pub use tune::{Trial, TuneError, Tuned, WatchTrials, tune};

@@ -35,7 +35,8 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     }
     let device = open(&common.device, &preset)?;
     let workspace = Workspace::open(common, say)?;
-    let mut data = workspace.dataset()?;
+    let adds_to_another = matches!(&preset.knobs, Knobs::TwoTower(TwoTower { base: Some(_), .. }));
+    let mut data = if adds_to_another { workspace.dataset_with_earlier()? } else { workspace.dataset()? };
     let entered = match &preset.knobs {
         Knobs::TwoTower(knobs) => Some(enrich(&mut data, &workspace, knobs)?),
         _ => None,
@@ -279,7 +280,7 @@ fn bundle(
             device: device.name().to_owned(),
             data: identity.data.to_owned(),
             split: data.split.clone(),
-            learned_before: portraits::cut_offs(&workspace.project).ok().map(|[_, test]| test.to_string()),
+            learned_before: portraits::cut_offs(&workspace.project).ok().map(|[.., test]| test.to_string()),
             protocol: PROTOCOL.to_owned(),
             epochs: preset.epochs,
             best_epoch: fitted.best_epoch,

@@ -22,7 +22,7 @@ pub use error::PresetError;
 pub use ials::{Confidence, Ials};
 pub use item_knn::Knn;
 pub use softmax_mf::{Loss, Optimizer, PoolDraw, SoftmaxMf};
-pub use two_tower::TwoTower;
+pub use two_tower::{Base, Factorization, TwoTower};
 
 /// The presets that come with the program, by name.
 const BUILT_IN: [(&str, &str); 6] = [
@@ -142,12 +142,10 @@ impl Preset {
         } else {
             &["kind", "name", "when", "dim", "epochs", "patience"]
         };
-        let known: Vec<&str> = common.iter().chain(own).copied().collect();
-        if let (false, Some(key)) = (own.is_empty(), table.keys().find(|key| !known.contains(&key.as_str()))) {
-            let line = 1 + text.lines().position(|line| line.trim_start().starts_with(key.as_str())).unwrap_or(0);
-            let nearest = known.iter().max_by(|a, b| strsim::jaro(a, key).total_cmp(&strsim::jaro(b, key)));
-            let nearest = nearest.map(|&nearest| nearest.to_owned());
-            return Err(PresetError::Key { file: file.to_owned(), line, key: key.clone(), nearest });
+        known(&table, common, own, text, file)?;
+        if let Some(base) = table.get("base").and_then(toml::Value::as_table) {
+            let kind = base.get("kind").and_then(toml::Value::as_str).unwrap_or_default();
+            known(base, Base::KEYS, Knobs::keys(kind), text, file)?;
         }
         let Common { name: own_name, when } = toml::from_str(text).map_err(parse)?;
         let given: Epochs = match one_step(kind) {
@@ -174,6 +172,17 @@ impl Preset {
         knobs.check(&check)?;
         Ok(Self { name: name.to_owned(), when, dim, epochs, patience, knobs })
     }
+}
+
+/// That a table has no key but these. A kind that does not exist has none of its own, and is not complained about here.
+fn known(table: &toml::Table, common: &[&str], own: &[&str], text: &str, file: &str) -> Result<(), PresetError> {
+    let known: Vec<&str> = common.iter().chain(own).copied().collect();
+    let unknown = table.keys().find(|key| !known.contains(&key.as_str()));
+    let Some(key) = unknown.filter(|_| !own.is_empty()) else { return Ok(()) };
+    let line = 1 + text.lines().position(|line| line.trim_start().starts_with(key.as_str())).unwrap_or(0);
+    let nearest = known.iter().max_by(|a, b| strsim::jaro(a, key).total_cmp(&strsim::jaro(b, key)));
+    let nearest = nearest.map(|&nearest| nearest.to_owned());
+    Err(PresetError::Key { file: file.to_owned(), line, key: key.clone(), nearest })
 }
 
 /// What every kind of model has.

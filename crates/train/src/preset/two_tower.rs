@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, Dice, PresetError};
+use super::{Bpr, Check, Dice, Ials, PresetError, SoftmaxMf};
 
 /// Knobs of the two-tower model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,14 +20,19 @@ pub struct TwoTower {
     pub half_life: f32,
     /// Whether it enters how many users an item had, in all and of late.
     pub trend: bool,
-    /// The chance that the id of a user or an item is left out of a step, so that the rest learns to do without.
+    /// Whether it enters which attributes the items had that a user had: of each field, the shares of its values.
+    pub taste: bool,
+    /// The chance that the id of a user or an item is left out of a step, so that the rest learns to do without; at 1, ids
+    /// are no inputs.
     pub id_dropout: f32,
     /// Whether items are compared by direction alone; else an item's vector may be as long as it is popular.
     pub cosine: bool,
-    /// Pairs per step.
+    /// Pairs per step; users per step beside a `base`.
     pub batch: usize,
     /// Items drawn evenly for each step, as negatives beside those of its pairs.
     pub negatives: usize,
+    /// Beside a `base`: among how many of the items that it puts first a user's next ones are looked for.
+    pub hard: usize,
     /// Step size of the embedding tables (row-wise Adagrad).
     pub lr: f32,
     /// Step size of the tower weights (Adam).
@@ -36,6 +41,50 @@ pub struct TwoTower {
     pub tau: f32,
     /// Whether scores are corrected for how often an item is drawn as a negative.
     pub logq: bool,
+    /// A factorization whose scores the towers add to. They then learn from what users went on to in the last stretch of
+    /// the part learned from, with all that is read of users and items as of its beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+}
+
+/// A matrix factorization that towers add to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Base {
+    /// Numbers per embedding.
+    pub dim: usize,
+    /// Passes over the data.
+    pub epochs: u32,
+    /// What only this kind of model has.
+    #[serde(flatten)]
+    pub knobs: Factorization,
+}
+
+/// The knobs of each kind of matrix factorization.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Factorization {
+    /// Implicit alternating least squares.
+    Ials(Ials),
+    /// Matrix factorization with cosine scores and a softmax loss.
+    SoftmaxMf(SoftmaxMf),
+    /// Bayesian personalised ranking.
+    Bpr(Bpr),
+}
+
+impl Base {
+    /// What a base has of any kind.
+    pub(super) const KEYS: &[&str] = &["kind", "dim", "epochs"];
+
+    fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
+        check.that((1..=1024).contains(&self.dim), "base.dim", self.dim, "from 1 to 1024")?;
+        check.that(self.epochs >= 1, "base.epochs", self.epochs, "at least 1")?;
+        let check = Check { file: check.file, dim: self.dim };
+        match &self.knobs {
+            Factorization::Ials(knobs) => knobs.check(&check),
+            Factorization::SoftmaxMf(knobs) => knobs.check(&check),
+            Factorization::Bpr(knobs) => knobs.check(&check),
+        }
+    }
 }
 
 impl TwoTower {
@@ -46,14 +95,17 @@ impl TwoTower {
         "history",
         "half_life",
         "trend",
+        "taste",
         "id_dropout",
         "cosine",
         "batch",
         "negatives",
+        "hard",
         "lr",
         "tower_lr",
         "tau",
         "logq",
+        "base",
     ];
 
     pub(super) fn draw(&self, dice: &mut Dice) -> Self {
@@ -68,7 +120,9 @@ impl TwoTower {
         check.that(self.history <= 65_536, "history", self.history, "at most 65536")?;
         let days = self.half_life.is_finite() && self.half_life >= 0.0;
         check.that(days, "half_life", self.half_life, "a number of days, or 0")?;
-        check.that((0.0..1.0).contains(&self.id_dropout), "id_dropout", self.id_dropout, "at least 0 and below 1")?;
+        check.that((0.0..=1.0).contains(&self.id_dropout), "id_dropout", self.id_dropout, "from 0 to 1")?;
+        check.that((1..=1 << 20).contains(&self.hard), "hard", self.hard, "from 1 to 1048576")?;
+        self.base.iter().try_for_each(|base| base.check(check))?;
         check.that(self.negatives <= 1 << 24, "negatives", self.negatives, "at most 16777216")?;
         check.positive("lr", self.lr)?;
         check.positive("tower_lr", self.tower_lr)?;

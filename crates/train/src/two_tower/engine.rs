@@ -2,6 +2,7 @@
 
 use lookalike_bundle::{Data, Matrix, Tensor as Stored, Tensors};
 
+use super::base::Scale;
 use super::gpu::{self, GpuSide};
 use super::host::{self, HostSide};
 use super::inputs::Inputs;
@@ -47,6 +48,7 @@ impl Engine {
     pub(super) fn step<T: Send>(
         &mut self,
         device: &Device,
+        scale: &mut Scale,
         step: &Step,
         knobs: &Knobs,
         rate: f32,
@@ -54,14 +56,18 @@ impl Engine {
     ) -> Result<(f64, T), DeviceError> {
         match self {
             Self::Host(sides) => {
-                let (drawn, loss) = rayon::join(draw, || host::learn(sides.each_mut(), step, knobs, rate));
+                let (drawn, loss) = rayon::join(draw, || host::learn(sides.each_mut(), scale, step, knobs, rate));
                 Ok((loss, drawn))
             }
             // Everything is launched from this one thread: the order between the queues of two threads is not promised.
             Self::Gpu(sides) => {
-                let loss = gpu::learn(device, sides.each_mut(), step, knobs, rate)?;
+                let told = gpu::learn(device, sides.each_mut(), scale, step, knobs, rate)?;
                 let drawn = draw();
-                Ok((read(loss)?.into_iter().map(f64::from).sum(), drawn))
+                let told = read(told)?;
+                if step.base.is_some() {
+                    scale.step(told[1], rate);
+                }
+                Ok((f64::from(told[0]), drawn))
             }
         }
     }

@@ -5,10 +5,11 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Gradients, Tensor, TensorData};
 use lookalike_bundle::Matrix;
 
+use super::base::Scale;
 use super::host::{EPS, READ_BLOCK};
 use super::inputs::Inputs;
 use super::layers::{self, BETA, Layers, TINY};
-use super::step::Step;
+use super::step::{Compared, Lists, Step};
 use crate::device::{Device, DeviceError};
 use crate::gpu::{Gpu, GpuTable};
 use crate::preset::TwoTower as Knobs;
@@ -56,10 +57,12 @@ impl GpuSide {
     }
 }
 
-/// Launches one step; its loss, summed over the examples, is known once the device is done.
+/// Launches one step. Once the device is done, its loss is known, summed over the examples, and behind it the gradient by
+/// the logarithm of the scale of a base.
 pub(super) fn learn(
     device: &Device,
     [users, items]: [&mut GpuSide; 2],
+    scale: &Scale,
     step: &Step,
     knobs: &Knobs,
     rate: f32,
@@ -71,7 +74,23 @@ pub(super) fn learn(
     let recorded = [users.tower.record(), items.tower.record()];
     let u = forward(&recorded[0], leaves[0].clone(), users.tower.layers.unit); // [examples, dim]
     let v = forward(&recorded[1], leaves[1].clone(), items.tower.layers.unit); // [columns, dim]
-    let (loss, [by_user, by_item]) = softmax(device, gpu, step, knobs, u.clone().inner(), v.clone().inner())?;
+    let [inner_u, inner_v] = [u.clone().inner(), v.clone().inner()];
+    let (told, [by_user, by_item]) = match &step.base {
+        None => softmax(device, gpu, step, knobs, inner_u, inner_v)?,
+        Some(known) => {
+            let tensor = |numbers: Vec<f32>| {
+                let rows = numbers.len() / known.dim.max(1);
+                Tensor::<2>::from_data(TensorData::new(numbers, [rows, known.dim]), device.burn()) // [rows, base dim]
+            };
+            let dim = users.table.dim();
+            let [base_u, base_v] = [tensor(scale.of_users(known)), tensor(known.rows[1].clone())];
+            let both = [Tensor::cat(vec![base_u.clone(), inner_u], 1), Tensor::cat(vec![base_v, inner_v], 1)];
+            let [both_u, both_v] = both; // [rows, base dim + dim]
+            let (loss, gradients) = softmax(device, gpu, step, knobs, both_u, both_v)?;
+            let along = (gradients[0].clone().narrow(1, 0, known.dim) * base_u).sum();
+            (Tensor::cat(vec![loss, along], 0), gradients.map(|gradient| gradient.narrow(1, known.dim, dim)))
+        }
+    };
     // The gradient of this sum by the vectors is what the softmax says it is.
     let sum = (u * by_user.autodiff()).sum() + (v * by_item.autodiff()).sum();
     let mut gradients = sum.backward();
@@ -81,7 +100,7 @@ pub(super) fn learn(
         }
         side.tower.step(&recorded[nth], &mut gradients, knobs.tower_lr * rate);
     }
-    Ok(loss)
+    Ok(told)
 }
 
 /// The loss summed over the examples, and the gradients of its mean by the vectors of examples and of columns.
@@ -96,28 +115,36 @@ fn softmax(
     let (examples, columns) = (step.examples(), step.columns());
     let log_q = Tensor::<2>::from_data(TensorData::new(step.log_q.clone(), [1, columns]), device.burn());
     let block = (SCORES.min((gpu.limits.binding / 4) as usize) / columns.max(1)).max(1);
-    let scale = 1.0 / (knobs.tau * examples.max(1) as f32);
+    let scale = 1.0 / (knobs.tau * step.weight().max(f32::MIN_POSITIVE));
     let mut by_user = Vec::new();
     let mut by_item = Tensor::<2>::zeros(v.dims(), device.burn());
     let mut loss = Tensor::<1>::zeros([1], device.burn());
     for first in (0..examples).step_by(block) {
         let rows = block.min(examples - first);
-        let place = |row: usize, column: u32| (row * columns) as u32 + column;
-        let own: Vec<u32> = (0..rows).map(|row| place(row, step.own[first + row])).collect();
-        let known: Vec<u32> =
-            (0..rows).flat_map(|row| step.known(first + row).iter().map(move |&column| place(row, column))).collect();
+        let column = |numbers: Vec<f32>| Tensor::<2>::from_data(TensorData::new(numbers, [rows, 1]), device.burn());
+        let places = |lists: &Lists| -> Vec<u32> {
+            let of = |row| lists.of(first + row).iter().map(move |&column| (row * columns) as u32 + column);
+            (0..rows).flat_map(of).collect()
+        };
+        let weights: Vec<f32> = step.weights[first..first + rows].to_vec();
+        let counts = (first..first + rows).map(|example| step.own.of(example).len() as f32).collect();
+        let (weights, counts) = (column(weights), column(counts)); // [rows, 1]
         let users = u.clone().narrow(0, first, rows);
-        let ones = gpu.fill(Tensor::zeros([rows, columns], device.burn()), &own, 1.0)?; // [rows, columns]
+        let zeros = || Tensor::<2>::zeros([rows, columns], device.burn());
+        let ones = gpu.fill(zeros(), &places(&step.own), 1.0)?; // [rows, columns]
         let log_q = log_q.clone() * (ones.clone().neg() + 1.0); // [rows, columns]
         let scores = users.clone().matmul(v.clone().transpose()) / knobs.tau - log_q; // [rows, columns]
         let own = (scores.clone() * ones.clone()).sum_dim(1); // [rows, 1]
-        let scores = gpu.fill(scores, &known, MASKED)?;
+        let scores = match &step.compared {
+            Compared::AllBut(known) => gpu.fill(scores, &places(known), MASKED)?,
+            Compared::Only(listed) => scores + gpu.fill(zeros() + MASKED, &places(listed), 0.0)?,
+        };
         // With each row's largest score taken out, no exponential overflows.
         let top = scores.clone().max_dim(1); // [rows, 1]
         let exponentials = (scores - top.clone()).exp(); // [rows, columns]
         let sums = exponentials.clone().sum_dim(1); // [rows, 1]
-        let pulls = (exponentials / sums.clone() - ones) * scale; // [rows, columns]
-        loss = loss + (sums.log() + top - own).sum();
+        let pulls = (exponentials / sums.clone() * counts.clone() - ones) * weights.clone() * scale; // [rows, columns]
+        loss = loss + ((sums.log() + top) * counts - own).mul(weights).sum();
         by_user.push(pulls.clone().matmul(v.clone()));
         by_item = by_item + pulls.transpose().matmul(users);
     }

@@ -5,9 +5,10 @@ use lookalike_bundle::Matrix;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::base::Scale;
 use super::inputs::Inputs;
 use super::layers::{Layers, PARTS, Passed};
-use super::step::Step;
+use super::step::{Compared, Step};
 use crate::device::DeviceError;
 use crate::exp::exp;
 use crate::gemm::{View, ViewMut, product};
@@ -50,11 +51,29 @@ fn out(passed: &[Passed]) -> Vec<f32> {
 }
 
 /// Learns from one step; returns its loss summed over the examples. `rate` scales the step sizes.
-pub(super) fn learn([users, items]: [&mut HostSide; 2], step: &Step, knobs: &Knobs, rate: f32) -> f64 {
+pub(super) fn learn(
+    [users, items]: [&mut HostSide; 2],
+    scale: &mut Scale,
+    step: &Step,
+    knobs: &Knobs,
+    rate: f32,
+) -> f64 {
     let passed = [(&*users, &step.users), (&*items, &step.items)]
         .map(|(side, bags)| side.layers.forward(&side.table.gathered(bags)));
     let [u, v] = passed.each_ref().map(|passed| out(passed));
-    let (loss, gradients) = softmax(step, knobs, users.table.dim(), &u, &v);
+    let dim = users.table.dim();
+    let (loss, gradients) = match &step.base {
+        None => softmax(step, knobs, dim, &u, &v),
+        Some(known) => {
+            let base = scale.of_users(known);
+            let [u, v] = [beside(&base, known.dim, &u, dim), beside(&known.rows[1], known.dim, &v, dim)];
+            let (loss, gradients) = softmax(step, knobs, known.dim + dim, &u, &v);
+            let [(by_base, by_user), (_, by_item)] = gradients.map(|both| apart(&both, known.dim, dim));
+            let along = by_base.iter().zip(&base).map(|(g, number)| f64::from(g * number)).sum::<f64>();
+            scale.step(along as f32, rate);
+            (loss, [by_user, by_item])
+        }
+    };
     for ((side, bags), (passed, mut gradient)) in
         [(users, &step.users), (items, &step.items)].into_iter().zip(passed.iter().zip(gradients))
     {
@@ -65,13 +84,25 @@ pub(super) fn learn([users, items]: [&mut HostSide; 2], step: &Step, knobs: &Kno
     loss
 }
 
+/// Rows of `first` numbers, each followed by its row of `second` numbers.
+pub(super) fn beside(rows: &[f32], first: usize, others: &[f32], second: usize) -> Vec<f32> {
+    let pairs = rows.chunks_exact(first.max(1)).zip(others.chunks_exact(second.max(1)));
+    pairs.flat_map(|(row, other)| row.iter().chain(other).copied()).collect()
+}
+
+/// What [`beside`] put together.
+fn apart(both: &[f32], first: usize, second: usize) -> (Vec<f32>, Vec<f32>) {
+    let rows = || both.chunks_exact((first + second).max(1));
+    (rows().flat_map(|row| &row[..first]).copied().collect(), rows().flat_map(|row| &row[first..]).copied().collect())
+}
+
 /// The loss summed over the examples, and the gradients of its mean by the vectors of examples `u` `[examples, dim]` and
 /// of columns `v` `[columns, dim]`.
 pub(super) fn softmax(step: &Step, knobs: &Knobs, dim: usize, u: &[f32], v: &[f32]) -> (f64, [Vec<f32>; 2]) {
     let (arch, columns, examples) = (Arch::new(), step.columns(), step.examples());
     let part = examples.div_ceil(PARTS).max(1);
     let mut by_user = vec![0.0; u.len()];
-    let scale = 1.0 / (knobs.tau * examples.max(1) as f32);
+    let scale = 1.0 / (knobs.tau * step.weight().max(f32::MIN_POSITIVE));
     let columns_view = View::new(v, columns, dim);
     let parts: Vec<(f64, Vec<f32>)> = by_user
         .par_chunks_mut((part * dim).max(1))
@@ -119,32 +150,52 @@ impl WithSimd for ExampleLoss<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> f64 {
         let Self { step, example, scores, scale } = self;
-        let own = step.own[example] as usize;
-        let own_score = scores[own];
-        scores.iter_mut().zip(&step.log_q).for_each(|(score, log_q)| *score -= log_q);
-        for &column in step.known(example) {
-            scores[column as usize] = f32::MIN;
-        }
-        scores[own] = own_score;
-        let mut tops = [f32::MIN; 16];
-        for scores in scores.chunks(16) {
-            tops.iter_mut().zip(scores).for_each(|(top, score)| *top = top.max(*score));
-        }
-        let top = tops.iter().copied().fold(f32::MIN, f32::max);
-        let mut sums = [0.0f32; 16];
-        for scores in scores.chunks_mut(16) {
-            for (sum, score) in sums.iter_mut().zip(scores) {
-                *score = exp(*score - top);
-                *sum += *score;
+        let (own, weight) = (step.own.of(example), step.weights[example]);
+        let own_scores = own.iter().map(|&column| scores[column as usize]);
+        let own_score: f64 = own_scores.clone().map(f64::from).sum();
+        let count = own.len() as f32;
+        let (top, sum) = match &step.compared {
+            Compared::AllBut(known) => {
+                let kept: Vec<f32> = own_scores.collect();
+                scores.iter_mut().zip(&step.log_q).for_each(|(score, log_q)| *score -= log_q);
+                known.of(example).iter().for_each(|&column| scores[column as usize] = f32::MIN);
+                own.iter().zip(kept).for_each(|(&column, score)| scores[column as usize] = score);
+                let (top, sum) = exponentials(scores, scale * weight * count);
+                known.of(example).iter().for_each(|&column| scores[column as usize] = 0.0);
+                (top, sum)
             }
-        }
-        let sum: f32 = sums.iter().sum();
-        let share = scale / sum;
-        scores.iter_mut().for_each(|score| *score *= share);
-        for &column in step.known(example) {
-            scores[column as usize] = 0.0;
-        }
-        scores[own] -= scale;
-        f64::from(sum.ln()) + f64::from(top) - f64::from(own_score)
+            Compared::Only(listed) => {
+                let listed = listed.of(example);
+                let mut few: Vec<f32> = listed.iter().map(|&column| scores[column as usize]).collect();
+                let (top, sum) = exponentials(&mut few, scale * weight * count);
+                scores.fill(0.0);
+                listed.iter().zip(few).for_each(|(&column, pull)| scores[column as usize] = pull);
+                (top, sum)
+            }
+        };
+        own.iter().for_each(|&column| scores[column as usize] -= scale * weight);
+        f64::from(weight) * (f64::from(count) * (f64::from(sum.ln()) + f64::from(top)) - own_score)
     }
+}
+
+/// Turns scores into their exponentials, scaled so that they add up to `total`; the largest score, and the sum of the
+/// exponentials of the distances to it.
+#[inline(always)]
+fn exponentials(scores: &mut [f32], total: f32) -> (f32, f32) {
+    let mut tops = [f32::MIN; 16];
+    for scores in scores.chunks(16) {
+        tops.iter_mut().zip(scores).for_each(|(top, score)| *top = top.max(*score));
+    }
+    let top = tops.iter().copied().fold(f32::MIN, f32::max);
+    let mut sums = [0.0f32; 16];
+    for scores in scores.chunks_mut(16) {
+        for (sum, score) in sums.iter_mut().zip(scores) {
+            *score = exp(*score - top);
+            *sum += *score;
+        }
+    }
+    let sum: f32 = sums.iter().sum();
+    let share = total / sum;
+    scores.iter_mut().for_each(|score| *score *= share);
+    (top, sum)
 }

@@ -11,6 +11,8 @@ use crate::device::DeviceError;
 /// One side. Rows of its table: the ids, then the values, then the items of histories.
 pub(super) struct Inputs<'a> {
     rows: usize,
+    /// Whether ids enter at all.
+    ids: bool,
     features: Features,
     history: Option<History<'a>>,
 }
@@ -54,10 +56,11 @@ impl<'a> Inputs<'a> {
     pub(super) fn new(
         name: &'static str,
         rows: usize,
+        ids: bool,
         features: Features,
         history: Option<History<'a>>,
     ) -> Result<Self, DeviceError> {
-        let inputs = Self { rows, features, history };
+        let inputs = Self { rows, ids, features, history };
         let total = inputs.table_rows();
         match u32::try_from(total) {
             Ok(_) => Ok(inputs),
@@ -83,7 +86,9 @@ impl<'a> Inputs<'a> {
     pub(super) fn whole(&self, rows: impl Iterator<Item = usize>) -> Result<Bags, DeviceError> {
         let mut entries = Entries::default();
         for row in rows {
-            entries.push(row, 1.0);
+            if self.ids {
+                entries.push(row, 1.0);
+            }
             self.features_of(row, &mut entries);
             if let Some(history) = self.history {
                 self.items_of(&history.entries(row).collect::<Vec<_>>(), &mut entries);
@@ -104,7 +109,7 @@ impl<'a> Inputs<'a> {
         let mut entries = Entries::default();
         let mut pool = Vec::new();
         for (row, target) in rows {
-            if dropout <= 0.0 || rng.random::<f32>() >= dropout {
+            if self.ids && (dropout <= 0.0 || rng.random::<f32>() >= dropout) {
                 entries.push(row, 1.0);
             }
             self.features_of(row, &mut entries);

@@ -156,14 +156,8 @@ impl Layers {
     /// One Adam step.
     pub(super) fn step(&mut self, gradients: &[Vec<f32>], lr: f32) {
         self.steps += 1;
-        let correct = BETA.map(|beta| 1.0 - beta.powi(self.steps as i32));
         for (parameter, gradient) in self.parameters.iter_mut().zip(gradients) {
-            let moments = parameter.mean.iter_mut().zip(&mut parameter.square);
-            for ((value, (mean, square)), g) in parameter.value.iter_mut().zip(moments).zip(gradient) {
-                *mean = BETA[0] * *mean + (1.0 - BETA[0]) * g;
-                *square = BETA[1] * *square + (1.0 - BETA[1]) * g * g;
-                *value -= lr / correct[0] * *mean / ((*square / correct[1]).sqrt() + EPS);
-            }
+            parameter.step(gradient, lr, self.steps);
         }
     }
 
@@ -208,10 +202,21 @@ impl Layers {
 }
 
 impl Parameter {
-    fn new(name: String, shape: [usize; 2], value: Vec<f32>) -> Self {
+    pub(super) fn new(name: String, shape: [usize; 2], value: Vec<f32>) -> Self {
         let zeros = || vec![0.0; value.len()];
         let (mean, square) = (zeros(), zeros());
         Self { name, shape, value, mean, square }
+    }
+
+    /// The Adam step of this number, counted from 1.
+    pub(super) fn step(&mut self, gradient: &[f32], lr: f32, steps: u32) {
+        let correct = BETA.map(|beta| 1.0 - beta.powi(steps as i32));
+        let moments = self.mean.iter_mut().zip(&mut self.square);
+        for ((value, (mean, square)), g) in self.value.iter_mut().zip(moments).zip(gradient) {
+            *mean = BETA[0] * *mean + (1.0 - BETA[0]) * g;
+            *square = BETA[1] * *square + (1.0 - BETA[1]) * g * g;
+            *value -= lr / correct[0] * *mean / ((*square / correct[1]).sqrt() + EPS);
+        }
     }
 
     fn stored(&self, numbers: &[f32]) -> Stored {

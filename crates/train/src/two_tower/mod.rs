@@ -9,43 +9,65 @@
 //! "Correcting the LogQ Correction: Revisiting Sampled Softmax for Large-Scale Retrieval", RecSys 2025).
 //! Items the user is known to have had are no negatives for them: their scores are masked.
 
+//! Beside a base ([`base`]) the towers learn what a factorization does not see: examples are users as of a day, with what
+//! they went on to, and the base says which items are compared.
+
+mod ahead;
+mod base;
 mod engine;
 mod gpu;
 mod host;
 mod inputs;
 mod layers;
 mod step;
+mod taste;
 #[cfg(test)]
 mod tests;
 mod trend;
 
-use lookalike_bundle::{ItemRow, Learned, Matrix, Tensors, UserRow};
-use lookalike_dataset::{Dataset, Features, Shuffled, stream_seed};
+use lookalike_bundle::{ItemRow, Learned, Matrix, Row, Tensors, UserRow};
+use lookalike_dataset::{Dataset, Features, FeaturesBuilder, Pair, Shuffled, stream_seed};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::device::{Device, DeviceError};
 use crate::fit::{FitError, Model, Phase};
-use crate::preset::TwoTower as Knobs;
+use crate::preset::{Base as BaseKnobs, TwoTower as Knobs};
+use ahead::Ahead;
+use base::{Base, Scale};
 use engine::{Engine, SideState};
 use inputs::{History, Inputs};
 use layers::Layers;
-use step::Steps;
+use step::{Step, Steps};
+use taste::taste;
+use trend::trend;
 
 /// A two-tower model in training.
 pub(crate) struct TwoTowerModel<'a> {
+    data: &'a Dataset,
     device: &'a Device,
     knobs: Knobs,
     seed: u64,
     epochs: u32,
-    shuffled: Shuffled<UserRow, ItemRow>,
-    steps: Steps<'a>,
-    inputs: [Inputs<'a>; 2],
+    /// Which of the parts of the data set is learned from; what comes before it is what a base knows.
+    until: usize,
+    source: Source<'a>,
+    /// What enters in training, then what enters where vectors are read out.
+    inputs: [[Inputs<'a>; 2]; 2],
     engine: Engine,
 }
 
-/// Names of the sides.
+/// What steps are drawn from.
+enum Source<'a> {
+    /// Pairs of a user and an item of their history.
+    Pairs { shuffled: Shuffled<UserRow, ItemRow>, steps: Steps<'a> },
+    /// Users as of a day, and what they went on to.
+    Ahead { ahead: Ahead<'a>, knobs: BaseKnobs, bases: Option<[Base; 2]>, scale: Scale },
+}
+
+/// Names of the sides, and of the times of the bases.
 const SIDES: [&str; 2] = ["user", "item"];
+const BASES: [&str; 2] = ["base.earlier", "base.later"];
 
 impl<'a> TwoTowerModel<'a> {
     pub(crate) fn new(
@@ -56,40 +78,38 @@ impl<'a> TwoTowerModel<'a> {
         device: &'a Device,
         seed: u64,
     ) -> Result<Self, FitError> {
-        let (train, nth) = match phase {
-            Phase::Choose => (&data.train, 0),
-            Phase::Final => (&data.full, 1),
+        let until = match phase {
+            Phase::Choose => 1,
+            Phase::Final => 2,
         };
-        let chosen = |features: &Features| {
-            let all = knobs.features.iter().any(|name| name == "*");
-            features.only(|field| all || knobs.features.iter().any(|name| name == field))
+        let parts = data.parts();
+        let source = match &knobs.base {
+            None => Source::Pairs { shuffled: Shuffled::new(parts[until]), steps: Steps::new(parts[until]) },
+            Some(base) => Source::Ahead {
+                ahead: Ahead::new(parts[until - 1], parts[until]),
+                knobs: base.clone(),
+                bases: None,
+                scale: Scale::new(),
+            },
         };
-        let ages = &data.ages[nth];
-        let half_life = if knobs.half_life > 0.0 { knobs.half_life } else { f32::INFINITY };
-        let history = (knobs.history > 0).then_some(History { had: train, ages, half_life, most: knobs.history });
-        let users = chosen(&data.user_features).beside(&data.portraits[nth]);
-        let items = match knobs.trend {
-            true => chosen(&data.item_features).beside(&trend::trend(train, ages, &data.items)),
-            false => chosen(&data.item_features),
-        };
-        let inputs = [
-            Inputs::new(SIDES[0], train.n_rows(), users, history)?,
-            Inputs::new(SIDES[1], train.n_cols(), items, None)?,
-        ];
+        let beside_base = knobs.base.is_some();
+        let inputs = inputs(data, knobs, if beside_base { [until - 1, until] } else { [until, until] })?;
         let side = |nth: usize| {
             let seed = stream_seed(seed, 10 + nth as u64, 0);
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-            // Rows start with a length of about 1/√8 each, so that a bag of a few starts near length 1.
+            // Rows start with a length of about 1/√8 each, so that a bag of a few starts near length 1. Beside a base, what
+            // is known of items starts at zero: untrained towers add nothing to it.
             let bound = (3.0 / (8.0 * dim as f32)).sqrt();
-            let mut rows = Matrix::zeros(inputs[nth].table_rows(), dim);
-            rows.data_mut().fill_with(|| (rng.random::<f32>() * 2.0 - 1.0) * bound);
-            let (name, unit) = (format!("tower.{}", SIDES[nth]), nth == 0 || knobs.cosine);
+            let mut rows = Matrix::zeros(inputs[0][nth].table_rows(), dim);
+            if !(beside_base && nth == 1) {
+                rows.data_mut().fill_with(|| (rng.random::<f32>() * 2.0 - 1.0) * bound);
+            }
+            let (name, unit) = (format!("tower.{}", SIDES[nth]), !beside_base && (nth == 0 || knobs.cosine));
             let layers = Layers::new(&name, dim, &knobs.towers, unit, stream_seed(seed, 1, 0));
             SideState { accumulator: vec![0.0; rows.rows()], rows, layers }
         };
         let engine = Engine::open(device, [side(0), side(1)])?;
-        let (shuffled, steps) = (Shuffled::new(train), Steps::new(train));
-        Ok(Self { device, knobs: knobs.clone(), seed, epochs, shuffled, steps, inputs, engine })
+        Ok(Self { data, device, knobs: knobs.clone(), seed, epochs, until, source, inputs, engine })
     }
 
     /// What step sizes are multiplied by after `done` of `total` steps of an epoch: up over the first half of the first
@@ -101,40 +121,74 @@ impl<'a> TwoTowerModel<'a> {
     }
 }
 
+impl TwoTowerModel<'_> {
+    /// Learns the bases, unless they are there.
+    fn fit_bases(&mut self, tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>) -> Result<(), FitError> {
+        let Source::Ahead { ahead, knobs, bases, .. } = &mut self.source else { return Ok(()) };
+        if bases.is_some() {
+            return Ok(());
+        }
+        let parts = self.data.parts();
+        let total = ahead.steps(self.knobs.batch) as u64;
+        // Progress is told in steps of the epoch; whoever asked to stop is heard meanwhile.
+        let mut fit = |time: usize| Base::fit(parts[time], knobs, self.device, self.seed, &mut |_| tick(0, total));
+        *bases = Some([fit(self.until - 1)?, fit(self.until)?]);
+        Ok(())
+    }
+}
+
 impl Model for TwoTowerModel<'_> {
     fn epoch(
         &mut self,
         epoch: u32,
         tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>,
     ) -> Result<Option<f64>, FitError> {
+        self.fit_bases(tick)?;
+        let order = stream_seed(self.seed, 12, u64::from(epoch));
+        let mut shuffled = match &mut self.source {
+            Source::Pairs { shuffled, .. } => std::mem::take(shuffled),
+            Source::Ahead { ahead, .. } => {
+                ahead.shuffle(order);
+                Shuffled::default()
+            }
+        };
         let size = self.knobs.batch;
-        let mut shuffled = std::mem::take(&mut self.shuffled);
-        let total = shuffled.batches(size);
-        let mut batches = shuffled.epoch(size, stream_seed(self.seed, 12, u64::from(epoch)));
-        let (mut loss, mut examples) = (0.0, 0);
+        let total = match &self.source {
+            Source::Pairs { .. } => shuffled.batches(size),
+            Source::Ahead { ahead, .. } => ahead.steps(size),
+        };
+        let mut batches = shuffled.epoch(size, order);
+        let (mut loss, mut examples) = (0.0, 0.0);
         let mut next = None;
         for number in 0..total {
             let rate = self.rate(epoch, number, total);
-            let Self { device, knobs, seed, steps, inputs, engine, .. } = self;
-            let sides = inputs.each_ref();
+            let Self { device, knobs, seed, source, inputs, engine, .. } = self;
+            let sides = inputs[0].each_ref();
+            let mut scale = source.scale();
             let mut draw = |number: usize| {
                 let seed = stream_seed(stream_seed(*seed, 13, u64::from(epoch)), 0, number as u64);
-                batches.next().map(|batch| steps.step(batch, sides, knobs, seed)).transpose()
+                source.step(number, batches.next(), sides, knobs, seed)
             };
             let step = match next.take() {
                 Some(step) => Some(step),
                 None => draw(number)?,
             };
             let Some(step) = step else { break };
-            let (step_loss, drawn) = engine.step(device, &step, knobs, rate, || draw(number + 1))?;
+            let (step_loss, drawn) = match step.examples() {
+                0 => (0.0, draw(number + 1)),
+                _ => engine.step(device, &mut scale, &step, knobs, rate, || draw(number + 1))?,
+            };
             next = drawn?;
+            source.set_scale(scale);
             loss += step_loss;
-            examples += step.examples();
+            examples += f64::from(step.weight());
             tick(number as u64 + 1, total as u64)?;
         }
         drop(batches);
-        self.shuffled = shuffled;
-        let mean = loss / examples.max(1) as f64;
+        if let Source::Pairs { shuffled: place, .. } = &mut self.source {
+            *place = shuffled;
+        }
+        let mean = loss / examples.max(f64::MIN_POSITIVE);
         if !mean.is_finite() {
             let what = format!("the mean loss is {mean}");
             return Err(FitError::Diverged { epoch, what, hint: "lower `lr` and `tower_lr`, or raise `tau`" });
@@ -143,13 +197,22 @@ impl Model for TwoTowerModel<'_> {
     }
 
     fn learned(&mut self) -> Result<Learned, FitError> {
-        let [users, items] = self.engine.embeddings(self.inputs.each_ref())?;
+        let towers = self.engine.embeddings(self.inputs[1].each_ref())?;
+        let [users, items] = match &self.source {
+            Source::Ahead { bases: Some([_, later]), scale, .. } => later.followed_by(towers, scale),
+            _ => towers,
+        };
         Ok(Learned::Embeddings { users, items })
     }
 
     fn state(&mut self) -> Result<Tensors, FitError> {
         let sides = self.engine.sides()?;
-        Ok(SIDES.iter().zip(&sides).flat_map(|(name, side)| side.tensors(name)).collect())
+        let mut state: Tensors = SIDES.iter().zip(&sides).flat_map(|(name, side)| side.tensors(name)).collect();
+        if let Source::Ahead { bases: Some(bases), scale, .. } = &self.source {
+            state.extend(scale.state());
+            BASES.iter().zip(bases).for_each(|(name, base)| state.extend(base.state(name)));
+        }
+        Ok(state)
     }
 
     fn restore(&mut self, mut state: Tensors) -> Result<(), String> {
@@ -159,10 +222,92 @@ impl Model for TwoTowerModel<'_> {
             side.restore(name, &mut state)?;
         }
         self.engine = Engine::open(self.device, sides).map_err(failed)?;
+        if let Source::Ahead { bases, scale, .. } = &mut self.source {
+            scale.restore(&mut state)?;
+            let mut restored = |nth: usize| {
+                let base = Base::restored(BASES[nth], &mut state)?;
+                match base.fits(self.data.users.len(), self.data.items.len()) {
+                    true => Ok(base),
+                    false => Err(BASES[nth].to_owned()),
+                }
+            };
+            *bases = Some([restored(0)?, restored(1)?]);
+        }
         Ok(())
     }
 
     fn weights(&mut self) -> Result<Tensors, FitError> {
         Ok(self.engine.sides()?.iter().flat_map(|side| side.layers.weights()).collect())
     }
+}
+
+impl Source<'_> {
+    /// The step of this number, of these pairs where there are pairs.
+    fn step(
+        &mut self,
+        number: usize,
+        pairs: Option<&[Pair<UserRow, ItemRow>]>,
+        sides: [&Inputs<'_>; 2],
+        knobs: &Knobs,
+        seed: u64,
+    ) -> Result<Option<Step>, DeviceError> {
+        match self {
+            Self::Pairs { steps, .. } => pairs.map(|batch| steps.step(batch, sides, knobs, seed)).transpose(),
+            Self::Ahead { ahead, bases: Some([earlier, _]), .. } => ahead.step(number, earlier, sides, knobs, seed),
+            Self::Ahead { bases: None, .. } => Ok(None),
+        }
+    }
+
+    fn scale(&self) -> Scale {
+        match self {
+            Self::Pairs { .. } => Scale::new(),
+            Self::Ahead { scale, .. } => scale.clone(),
+        }
+    }
+
+    fn set_scale(&mut self, new: Scale) {
+        if let Self::Ahead { scale, .. } = self {
+            *scale = new;
+        }
+    }
+}
+
+/// What enters the towers at two of the times of [`Dataset::parts`]: where they learn and where they are read out.
+fn inputs<'a>(data: &'a Dataset, knobs: &Knobs, times: [usize; 2]) -> Result<[[Inputs<'a>; 2]; 2], FitError> {
+    let chosen = |features: &Features| {
+        let all = knobs.features.iter().any(|name| name == "*");
+        features.only(|field| all || knobs.features.iter().any(|name| name == field))
+    };
+    let (parts, ids) = (data.parts(), knobs.id_dropout < 1.0);
+    let (of_users, of_items) = (chosen(&data.user_features), chosen(&data.item_features));
+    let trends = knobs.trend.then(|| trend(&times.map(|time| (parts[time], &*data.ages[time]))));
+    let at = |nth: usize| -> Result<[Inputs<'a>; 2], FitError> {
+        let time = times[nth];
+        let mut users = of_users.beside(&data.portraits[time]);
+        if knobs.taste {
+            users = users.beside(&taste(parts[time], &data.item_features));
+        }
+        if knobs.base.is_some() {
+            users = users.beside(&everyone(data.users.len()));
+        }
+        let items = match &trends {
+            Some(trends) => of_items.beside(&trends[nth]),
+            None => of_items.clone(),
+        };
+        let half_life = if knobs.half_life > 0.0 { knobs.half_life } else { f32::INFINITY };
+        let history = History { had: parts[time], ages: &data.ages[time], half_life, most: knobs.history };
+        let history = (knobs.history > 0).then_some(history);
+        Ok([
+            Inputs::new(SIDES[0], data.users.len(), ids, users, history)?,
+            Inputs::new(SIDES[1], data.items.len(), ids, items, None)?,
+        ])
+    };
+    Ok([at(0)?, at(1)?])
+}
+
+/// A value that every user has: what it means for an item is that item's bias.
+fn everyone(users: usize) -> Features {
+    let mut builder = FeaturesBuilder::default();
+    (0..users as u32).for_each(|row| builder.push(UserRow::new(row), "everyone", ""));
+    builder.finish(users, 1)
 }

@@ -1,5 +1,5 @@
-//! What one step of the two-tower model learns from: pairs, and columns of items that all of them are compared with.
-//! Drawn on the host from seeds, so that every device sees the same steps.
+//! What one step of the two-tower model learns from: users with items to be foretold, and columns of items that these are
+//! compared with. Drawn on the host from seeds, so that every device sees the same steps.
 
 use lookalike_bundle::{ItemRow, Row, UserRow};
 use lookalike_dataset::{Csr, Pair, stream_seed};
@@ -12,28 +12,73 @@ use crate::device::DeviceError;
 use crate::preset::TwoTower as Knobs;
 
 /// No column.
-const NOWHERE: u32 = u32::MAX;
+pub(super) const NOWHERE: u32 = u32::MAX;
 
-/// One step. Its examples are pairs; its columns are the items of the pairs and further ones, each once, ascending.
+/// One step. Its examples are users, each with one or several items to be foretold; its columns are these items and further
+/// ones, each once, ascending.
 #[derive(Debug)]
 pub(super) struct Step {
     /// Inputs of the user of each example.
     pub(super) users: Bags,
     /// Inputs of the item of each column.
     pub(super) items: Bags,
-    /// The column of each example's own item.
-    pub(super) own: Vec<u32>,
+    /// The columns of each example's own items.
+    pub(super) own: Lists,
+    /// How much each of an example's own items counts.
+    pub(super) weights: Vec<f32>,
     /// The logarithm of how likely each column was to be drawn, to be taken from its scores.
     pub(super) log_q: Vec<f32>,
-    /// Where in `known` the columns of each example begin, then their number.
+    /// With which columns the own items of each example are compared.
+    pub(super) compared: Compared,
+    /// What a base says of the users of the examples and of the items of the columns.
+    pub(super) base: Option<Known>,
+}
+
+/// The columns that take part in the softmax of an example.
+#[derive(Debug)]
+pub(super) enum Compared {
+    /// All but these: items that the user had.
+    AllBut(Lists),
+    /// These alone; the own items are among them.
+    Only(Lists),
+}
+
+/// Vectors of a base, scaled by nothing.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Numbers per vector.
+    pub(super) dim: usize,
+    /// Those of the users of the examples and of the items of the columns, row after row.
+    pub(super) rows: [Vec<f32>; 2],
+}
+
+/// Lists of columns, one an example.
+#[derive(Debug)]
+pub(super) struct Lists {
     offsets: Vec<usize>,
-    known: Vec<u32>,
+    columns: Vec<u32>,
+}
+
+impl Lists {
+    pub(super) fn new() -> Self {
+        Self { offsets: vec![0], columns: Vec::new() }
+    }
+
+    /// Adds the next example's list.
+    pub(super) fn push(&mut self, columns: impl IntoIterator<Item = u32>) {
+        self.columns.extend(columns);
+        self.offsets.push(self.columns.len());
+    }
+
+    pub(super) fn of(&self, example: usize) -> &[u32] {
+        &self.columns[self.offsets[example]..self.offsets[example + 1]]
+    }
 }
 
 impl Step {
     /// How many examples there are.
     pub(super) fn examples(&self) -> usize {
-        self.own.len()
+        self.weights.len()
     }
 
     /// How many columns there are.
@@ -41,13 +86,13 @@ impl Step {
         self.log_q.len()
     }
 
-    /// The columns of other items that the example's user had: no negatives.
-    pub(super) fn known(&self, example: usize) -> &[u32] {
-        &self.known[self.offsets[example]..self.offsets[example + 1]]
+    /// What all own items count together: the loss is divided by it.
+    pub(super) fn weight(&self) -> f32 {
+        (0..self.examples()).map(|example| self.weights[example] * self.own.of(example).len() as f32).sum()
     }
 }
 
-/// Draws steps.
+/// Draws steps of pairs.
 pub(super) struct Steps<'a> {
     train: &'a Csr<UserRow, ItemRow>,
     /// The share of the pairs that are about each item.
@@ -79,28 +124,25 @@ impl<'a> Steps<'a> {
         drawn.dedup();
         (0..).zip(&drawn).for_each(|(column, &item)| self.columns[item as usize] = column);
 
-        let own = batch.iter().map(|pair| self.columns[pair.col.index()]).collect();
         let log_q = match knobs.logq {
             true => drawn.iter().map(|&item| self.log_q(item, batch.len(), knobs.negatives)).collect(),
             false => vec![0.0; drawn.len()],
         };
-        let (mut offsets, mut known) = (vec![0], Vec::new());
+        let (mut own, mut known) = (Lists::new(), Lists::new());
         for pair in batch {
+            own.push([self.columns[pair.col.index()]]);
             let had = self.train.cols(pair.row).iter().filter(|&&item| item != pair.col.get());
-            known.extend(had.map(|&item| self.columns[item as usize]).filter(|&column| column != NOWHERE));
-            offsets.push(known.len());
+            known.push(had.map(|&item| self.columns[item as usize]).filter(|&column| column != NOWHERE));
         }
+        let targets = batch.iter().map(|pair| (pair.row.index(), Some(pair.col.get())));
         let step = Step {
-            users: users.drawn(
-                batch.iter().map(|pair| (pair.row.index(), Some(pair.col.get()))),
-                knobs.id_dropout,
-                &mut rng,
-            )?,
+            users: users.drawn(targets, knobs.id_dropout, &mut rng)?,
             items: items.drawn(drawn.iter().map(|&item| (item as usize, None)), knobs.id_dropout, &mut rng)?,
             own,
+            weights: vec![1.0; batch.len()],
             log_q,
-            offsets,
-            known,
+            compared: Compared::AllBut(known),
+            base: None,
         };
         drawn.iter().for_each(|&item| self.columns[item as usize] = NOWHERE);
         Ok(step)

@@ -9,7 +9,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::host::softmax;
 use super::inputs::{History, Inputs};
 use super::layers::Layers;
-use super::step::{Step, Steps};
+use super::step::{Compared, Step, Steps};
 use crate::preset::{Knobs, Preset, TwoTower};
 
 fn knobs() -> TwoTower {
@@ -36,9 +36,15 @@ fn history(users: usize, items: usize) -> Csr<UserRow, ItemRow> {
 fn step(train: &Csr<UserRow, ItemRow>, batch: &[Pair<UserRow, ItemRow>], knobs: &TwoTower, seed: u64) -> Step {
     let none = Features::none;
     let history = Some(History { had: train, ages: &[], half_life: f32::INFINITY, most: knobs.history });
-    let users = Inputs::new("user", train.n_rows(), none(train.n_rows()), history).unwrap();
-    let items = Inputs::new("item", train.n_cols(), none(train.n_cols()), None).unwrap();
+    let users = Inputs::new("user", train.n_rows(), true, none(train.n_rows()), history).unwrap();
+    let items = Inputs::new("item", train.n_cols(), true, none(train.n_cols()), None).unwrap();
     Steps::new(train).step(batch, [&users, &items], knobs, seed).unwrap()
+}
+
+/// The columns that an example is not compared with.
+fn known(step: &Step, example: usize) -> &[u32] {
+    let Compared::AllBut(known) = &step.compared else { panic!("a step of pairs") };
+    known.of(example)
 }
 
 /// The softmax loss and its gradients, number by number.
@@ -49,10 +55,10 @@ fn plain(step: &Step, knobs: &TwoTower, dim: usize, u: &[f32], v: &[f32]) -> (f6
         let product = |column: usize| -> f64 {
             (0..dim).map(|d| f64::from(u[example * dim + d]) * f64::from(v[column * dim + d])).sum()
         };
-        let own = step.own[example] as usize;
+        let own = step.own.of(example)[0] as usize;
         let log_q = |column: usize| if column == own { 0.0 } else { f64::from(step.log_q[column]) };
         let score = |column: usize| product(column) / f64::from(knobs.tau) - log_q(column);
-        let counts = |column: &usize| !step.known(example).contains(&(*column as u32));
+        let counts = |column: &usize| !known(step, example).contains(&(*column as u32));
         let columns: Vec<usize> = (0..step.columns()).filter(counts).collect();
         let total: f64 = columns.iter().map(|&column| score(column).exp()).sum();
         loss += total.ln() - score(own);
@@ -100,8 +106,8 @@ fn a_step_names_what_it_compares() {
     let column = |column: u32| step.items.bag(column as usize)[0];
     assert!(step.columns() > 50usize.div_ceil(10) && step.columns() <= 70);
     for (example, pair) in pairs.iter().enumerate() {
-        assert_eq!(column(step.own[example]), pair.col.get());
-        let had: Vec<u32> = step.known(example).iter().map(|&known| column(known)).collect();
+        assert_eq!(column(step.own.of(example)[0]), pair.col.get());
+        let had: Vec<u32> = known(&step, example).iter().map(|&known| column(known)).collect();
         let expected: Vec<u32> = (0..step.columns() as u32)
             .map(column)
             .filter(|item| *item != pair.col.get() && train.cols(pair.row).contains(item))

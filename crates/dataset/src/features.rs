@@ -20,6 +20,29 @@ impl Features {
         Self { names: Vec::new(), offsets: vec![0; rows + 1], values: Vec::new(), weights: Vec::new() }
     }
 
+    /// Features of one field from bags: of every row its values (ascending) with their weights, out of `0..values`. Values
+    /// that no row has get no number.
+    pub(crate) fn of<'n>(
+        field: &str,
+        name: impl Fn(u32) -> &'n str,
+        values: usize,
+        bags: Vec<Vec<(u32, f32)>>,
+    ) -> Self {
+        let mut number = vec![u32::MAX; values];
+        bags.iter().flatten().for_each(|(value, _)| number[*value as usize] = 0);
+        let mut features = Self::none(0);
+        for (value, number) in (0u32..).zip(&mut number).filter(|(_, number)| **number == 0) {
+            *number = features.names.len() as u32;
+            features.names.push(format!("{field}={}", name(value)));
+        }
+        for bag in bags {
+            features.values.extend(bag.iter().map(|(value, _)| number[*value as usize]));
+            features.weights.extend(bag.iter().map(|(_, weight)| *weight));
+            features.offsets.push(features.values.len() as u64);
+        }
+        features
+    }
+
     /// How many different values there are over all fields.
     pub fn len(&self) -> usize {
         self.names.len()

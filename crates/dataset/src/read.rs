@@ -8,7 +8,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use lookalike_bundle::{ItemInfo, ItemRow, Row, UserRow, Vocab};
 use lookalike_store::{Pairs, Project, Split, Store, Table};
 
-use crate::{Builder, Dataset, Described, Error, Part};
+use crate::{Builder, Dataset, Described, Error, Part, cold, friends};
 
 /// Share of the training pairs drawn for validation where a split comes without a validation part.
 const DRAWN: f64 = 0.1;
@@ -65,19 +65,31 @@ pub fn load(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> 
         let kinds: Vec<_> = project.interactions.kinds.keys().map(|kind| format!("`{kind}`")).collect();
         return Err(Error::NoInteractions { kinds: kinds.join(", ") });
     }
+    if let Some(store) = store {
+        cold::tell(&mut builder, project, store)?;
+    }
     let mut data = builder.finish(split, |users, items| match store {
         Some(store) => describe(store, users, items),
         None => Ok(Described::nothing(items.len())),
     })?;
     data.without_item = without_item;
+    if let Some(store) = store {
+        let edges = friends::edges(project, store, &data.users)?;
+        let by_time = matches!(&project.interactions.split, Split::Time { .. });
+        let ends = [validation_start(project), test_start(project)].map(|end| by_time.then_some(end));
+        data.friendships = ends.map(|end| friends::graph(&edges, data.users.len(), end));
+        let [train, full] = &data.friendships;
+        data.friends = [(train, &data.train), (full, &data.full)]
+            .map(|(friends, learned)| friends::bags(friends, learned, &data.items));
+    }
     Ok(data)
 }
 
 /// How many days before the end of what is learned from each entry of [`Dataset::train`] and of [`Dataset::full`] was met
 /// last, in the order of the entries. Nothing unless the split is by time.
 pub fn ages(project: &Project, store: &Store, data: &Dataset) -> Result<Option<[Vec<f32>; 2]>, Error> {
-    let Split::Time { test_from, .. } = &project.interactions.split else { return Ok(None) };
-    let ends = [validation_start(project), test_from.as_microsecond()];
+    let Split::Time { .. } = &project.interactions.split else { return Ok(None) };
+    let ends = [validation_start(project), test_start(project)];
     let matrices = [&data.train, &data.full];
     let mut last = matrices.map(|matrix| vec![i64::MIN; matrix.len()]);
     each_event(project, Some(store), |user, item, at, _| {
@@ -94,6 +106,14 @@ pub fn ages(project: &Project, store: &Store, data: &Dataset) -> Result<Option<[
     let days = |(last, end): (Vec<i64>, i64)| last.into_iter().map(|at| (end - at) as f32 / 86_400e6).collect();
     let [train, full] = last;
     Ok(Some([(train, ends[0]), (full, ends[1])].map(days)))
+}
+
+/// Where the test part of a split by time begins; otherwise after everything.
+fn test_start(project: &Project) -> i64 {
+    match &project.interactions.split {
+        Split::Time { test_from, .. } => test_from.as_microsecond(),
+        _ => i64::MAX,
+    }
 }
 
 /// Where the validation part of a split by time begins; otherwise after everything.

@@ -249,10 +249,19 @@ impl HeldOut {
         Self { unknown: pairs - truth.len(), truth, cold, pairs }
     }
 
-    /// Users with at least one held-out item.
+    /// Users with a history and at least one held-out item.
     pub fn users(&self) -> usize {
-        self.truth.rows().filter(|&user| !self.truth.cols(user).is_empty()).count()
+        with_entries(&self.truth)
     }
+
+    /// Users without a history who have at least one.
+    pub fn cold_users(&self) -> usize {
+        with_entries(&self.cold)
+    }
+}
+
+fn with_entries(held: &Csr<UserRow, ItemRow>) -> usize {
+    held.rows().filter(|&user| !held.cols(user).is_empty()).count()
 }
 
 /// The vocabulary of the ids in use, sorted by text, then of the others that are `known`, sorted too; and the row of every

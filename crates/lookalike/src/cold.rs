@@ -1,5 +1,8 @@
 //! Users without a history, link by link: what each link of the chain is worth for them alone, and what the chain is.
 
+#[cfg(test)]
+mod golden;
+
 use std::collections::BTreeMap;
 
 use lookalike_bundle::{Bundle, ItemRow, Row, UserRow};

@@ -109,6 +109,12 @@ impl<'a> Bench<'a> {
         Self { device: Some(device), ..Self::new(&data.train, &data.validation) }.of_at_most(CHOSEN_BY, seed)
     }
 
+    /// The same with another order of equal scores.
+    #[cfg(test)]
+    pub fn with_ties(self, ties: Ties) -> Self {
+        Self { ties, ..self }
+    }
+
     fn of_at_most(mut self, most: usize, seed: u64) -> Self {
         if self.users.len() > most {
             let key = |user: &UserRow| stream_seed(seed, 30, u64::from(user.get()));

@@ -278,6 +278,11 @@ fn bundle(
     };
     let entries = data.full.pairs().map(|pair| (pair.row, pair.col, pair.weight));
     let history = History::new(data.users.len(), data.items.len(), entries);
+    let mut learned = fitted.learned.clone();
+    if let (Learned::Embeddings { users, .. }, false) = (&mut learned, matches!(preset.knobs, Knobs::TwoTower(_))) {
+        // No step ever touched the vector of a user without a history: where it started by chance, it would pass for one.
+        (data.full.rows_in_use()..users.rows()).for_each(|row| users.row_mut(row).fill(0.0));
+    }
     let mut extra = BTreeMap::new();
     let [_, friends] = &data.friendships;
     if !friends.is_empty() {
@@ -305,7 +310,7 @@ fn bundle(
         users: data.users.clone(),
         items: data.items.clone(),
         item_info: data.item_info.clone(),
-        learned: fitted.learned.clone(),
+        learned,
         tensors: fitted.tensors.clone(),
         history: history.map_err(|error| Failure::new(format!("the history does not fit the bundle: {error}")))?,
         extra,

@@ -166,6 +166,9 @@ fn towers_know_users_by_what_they_are() {
     shop.train(&["--model", "two-tower", "--epochs", "2", "--quiet"]).ok();
     let list = shop.run(&["recommend", "--run", "runs/two-tower", "--user", "c1", "--json"]).json();
     assert_eq!((&list["by"], list["items"].as_array().unwrap().len()), (&json!("model"), 10));
+    // Of this one no value is known.
+    let list = shop.run(&["recommend", "--run", "runs/two-tower", "--user", "edge", "--json"]).json();
+    assert_eq!(list["by"], "friends");
     let result = shop.run(&["evaluate", "--run", "runs/two-tower", "--json"]).json();
     assert_eq!(result["cold"]["links"][0]["answers_in_chain"], json!(COLD + 2));
 }

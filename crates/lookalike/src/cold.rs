@@ -6,9 +6,10 @@ mod golden;
 use std::collections::BTreeMap;
 
 use lookalike_bundle::{Bundle, ItemRow, Row, UserRow};
-use lookalike_dataset::Csr;
+use lookalike_dataset::{Csr, Dataset, Features};
 use lookalike_measure::{RankingSum, judge};
 use lookalike_retrieve::{Chain, Hit, Link, Recommender};
+use lookalike_train::{Knobs, Preset};
 use serde::Serialize;
 
 use crate::buckets::{CELLS, Few};
@@ -90,6 +91,19 @@ impl Cold {
             table(&header, &rows)
         )
     }
+}
+
+/// The rows of users of whom a model read nothing: those without a history, and for towers without a value that enters.
+/// No step ever touched their vectors, which are where they started by chance, and would pass for something learned.
+pub fn untouched(data: &Dataset, preset: &Preset) -> Vec<usize> {
+    let read = match &preset.knobs {
+        Knobs::TwoTower(knobs) => {
+            let enters = |field: &str| knobs.features.iter().any(|name| name == "*" || name == field);
+            data.user_features.only(enters).beside(&data.portraits[1])
+        }
+        _ => Features::none(data.users.len()),
+    };
+    (data.full.rows_in_use()..data.users.len()).filter(|&row| read.bag(row).is_empty()).collect()
 }
 
 /// How many of some users each link of a chain answers, by its name; links without any are there too.

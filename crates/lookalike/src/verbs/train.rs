@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::evaluate::Evaluation;
 use crate::cli::{Common, Train};
+use crate::cold::untouched;
 use crate::failure::{Failure, io};
 use crate::judge::{Bench, PROTOCOL};
 use crate::portraits::{self, Entered};
@@ -279,9 +280,8 @@ fn bundle(
     let entries = data.full.pairs().map(|pair| (pair.row, pair.col, pair.weight));
     let history = History::new(data.users.len(), data.items.len(), entries);
     let mut learned = fitted.learned.clone();
-    if let (Learned::Embeddings { users, .. }, false) = (&mut learned, matches!(preset.knobs, Knobs::TwoTower(_))) {
-        // No step ever touched the vector of a user without a history: where it started by chance, it would pass for one.
-        (data.full.rows_in_use()..users.rows()).for_each(|row| users.row_mut(row).fill(0.0));
+    if let Learned::Embeddings { users, .. } = &mut learned {
+        untouched(data, preset).into_iter().for_each(|row| users.row_mut(row).fill(0.0));
     }
     let mut extra = BTreeMap::new();
     let [_, friends] = &data.friendships;

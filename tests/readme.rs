@@ -177,7 +177,10 @@ fn every_flag_on_its_own_exists() {
 
 #[test]
 fn every_path_exists() {
-    let shop = Shop::trained();
+    // Where nobody has friends, a bundle has no file of them.
+    let circle = "[sources.circle]\npath = \"circle.csv\"\ntable = \"edges\"\nkind = \"friend\"\nmap = { from = \"a\", to = \"b\" }\n";
+    let shop = Shop::with("[interactions]\n", &format!("{circle}[interactions]\n"));
+    shop.write("circle.csv", "a,b\nu00,u01\n").train(&["--epochs", "4", "--quiet"]).ok();
     shop.train(&["--epochs", "1", "--tune", "2", "--quiet"]).ok();
     shop.run(&["profile", "--as-of", "2024-07-01", "--quiet"]).ok();
     let fit = ["segment", "fit", "segment/behaviour", "--on", "consumption/value/spend", "--k", "2", "--quiet"];

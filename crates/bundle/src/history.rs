@@ -44,6 +44,11 @@ impl History {
         self.offsets.len() - 1
     }
 
+    /// Number of users up to the last one with entries: users without a history stand behind all others.
+    pub fn users_in_use(&self) -> usize {
+        self.offsets.partition_point(|&offset| offset < self.items.len())
+    }
+
     /// Number of entries of all users.
     pub fn len(&self) -> usize {
         self.items.len()
@@ -90,7 +95,8 @@ mod tests {
         assert_eq!((made.items(UserRow::new(1)), made.weights(UserRow::new(1))), (&[0, 2][..], &[2.0, 1.0][..]));
         assert_eq!((made.items(UserRow::new(2)).len(), made.items(UserRow::new(3))), (0, &[1][..]));
         assert_eq!(History::new(4, 3, made.entries()).unwrap(), made);
-        assert_eq!((made.users(), made.len()), (4, 3));
+        assert_eq!((made.users(), made.len(), made.users_in_use()), (4, 3, 4));
+        assert_eq!(history(&[(1, 0, 2.0)]).unwrap().users_in_use(), 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use lookalike_bundle::{ItemInfo, ItemRow, Row, UserRow, Vocab};
 
+use crate::cold::apart;
 use crate::{Csr, Error, Features, FeaturesBuilder, Pair, stream_seed};
 
 /// Which part of the split an event belongs to.
@@ -25,16 +26,19 @@ pub enum Part {
 pub struct HeldOut {
     /// The items each user went on to, ascending.
     pub truth: Csr<UserRow, ItemRow>,
+    /// The same of users without a history in the part learned from, of whom something else is known: they are judged
+    /// apart, and no figure but theirs depends on them.
+    pub cold: Csr<UserRow, ItemRow>,
     /// User-item pairs before anything was left out.
     pub pairs: usize,
-    /// Pairs left out because the user or the item does not occur in the part learned from.
+    /// Pairs that are not in [`HeldOut::truth`] because the user or the item does not occur in the part learned from.
     pub unknown: usize,
 }
 
 /// Everything a trainer and an evaluator need.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// Users that occur before the test part, by id.
+    /// Users that occur before the test part, by id; behind them, by id too, those of whom something else is known.
     pub users: Vocab<UserRow>,
     /// Items that occur before the test part, by id.
     pub items: Vocab<ItemRow>,
@@ -47,6 +51,11 @@ pub struct Dataset {
     /// What a portrait says of users, as of the ends of [`Dataset::parts`], in the same values; without any unless somebody
     /// put them there.
     pub portraits: [Features; 3],
+    /// What the friends of each user had, as of the same ends and in the same values: a field `friends` whose values are ids
+    /// of items, weighed so that a bag has length 1; without values where the store joins no users.
+    pub friends: [Features; 3],
+    /// Who is a friend of whom, as of the end of [`Dataset::full`]; every weight is 1.
+    pub friendships: Csr<UserRow, UserRow>,
     /// How many days before the ends of [`Dataset::parts`] each of their entries was met last; empty unless somebody put
     /// them there.
     pub ages: [Vec<f32>; 3],
@@ -97,6 +106,10 @@ impl Interner {
         self.last = row;
         row
     }
+
+    fn knows(&self, id: &str) -> bool {
+        self.rows.contains_key(id)
+    }
 }
 
 /// The number of the next id after so many. Ids that 32 bits do not count share the last number: `vocabulary` refuses them
@@ -122,6 +135,8 @@ pub struct Builder {
     items: Interner,
     /// By [`Part`].
     events: [Vec<Event>; 4],
+    /// Users who get a row even without an event before the test part.
+    known: Vec<u32>,
 }
 
 impl Builder {
@@ -129,6 +144,17 @@ impl Builder {
     pub fn push(&mut self, user: &str, item: &str, weight: f32, part: Part) {
         let (user, item) = (self.users.row(user), self.items.row(item));
         self.events[part as usize].push(Event { user, item, weight });
+    }
+
+    /// Notes a user of whom something but events is known: they get a row in any case.
+    pub fn know(&mut self, user: &str) {
+        let user = self.users.row(user);
+        self.known.push(user);
+    }
+
+    /// Whether somebody of this id has an event or is known otherwise.
+    pub fn is_user(&self, id: &str) -> bool {
+        self.users.knows(id)
     }
 
     /// Whether no event was added.
@@ -170,8 +196,8 @@ impl Builder {
     ) -> Result<Dataset, Error> {
         let [earlier, recent, validation, test] = &self.events;
         let before_test = || earlier.iter().chain(recent).chain(validation);
-        let (users, user_rows) = vocabulary(&self.users, before_test().map(|event| event.user))?;
-        let (items, item_rows) = vocabulary(&self.items, before_test().map(|event| event.item))?;
+        let (users, user_rows) = vocabulary(&self.users, before_test().map(|event| event.user), &self.known)?;
+        let (items, item_rows) = vocabulary(&self.items, before_test().map(|event| event.item), &[])?;
         let pair = |event: &Event| {
             let (row, col) = (user_rows[event.user as usize]?, item_rows[event.item as usize]?);
             Some(Pair { row, col, weight: event.weight })
@@ -190,7 +216,8 @@ impl Builder {
         let earlier = csr(&[earlier]);
         let validation = HeldOut::new(held.0, &train, held.1);
         let test = HeldOut::new(tested.0, &full, tested.1);
-        for (part, empty) in [("training", train.is_empty()), ("test", test.truth.is_empty())] {
+        let untested = test.truth.is_empty() && test.cold.is_empty();
+        for (part, empty) in [("training", train.is_empty()), ("test", untested)] {
             if empty {
                 return Err(Error::EmptyPart { part, split });
             }
@@ -204,6 +231,8 @@ impl Builder {
             user_features: described.user_features.finish(users.len(), 2),
             item_features: described.item_features.finish(items.len(), 2),
             portraits: std::array::from_fn(|_| Features::none(users.len())),
+            friends: std::array::from_fn(|_| Features::none(users.len())),
+            friendships: Csr::from_pairs(users.len(), users.len(), &[]),
             ages: Default::default(),
             earlier,
             users,
@@ -237,35 +266,41 @@ impl Described {
 }
 
 impl HeldOut {
-    /// Keeps pairs whose user and item both occur in `learned`: about the others no model could know anything.
-    fn new(mut truth: Csr<UserRow, ItemRow>, learned: &Csr<UserRow, ItemRow>, pairs: usize) -> Self {
-        let mut known = vec![false; learned.n_cols()];
-        for &item in learned.all_cols() {
-            known[item as usize] = true;
-        }
-        let kept: Vec<_> =
-            truth.pairs().filter(|pair| known[pair.col.index()] && !learned.cols(pair.row).is_empty()).collect();
-        if kept.len() < truth.len() {
-            truth = Csr::from_pairs(truth.n_rows(), truth.n_cols(), &kept);
-        }
-        Self { unknown: pairs - truth.len(), truth, pairs }
+    /// Keeps pairs whose user and item both occur in `learned`: about other items no model could know anything, and other
+    /// users are kept apart.
+    fn new(held: Csr<UserRow, ItemRow>, learned: &Csr<UserRow, ItemRow>, pairs: usize) -> Self {
+        let [truth, cold] = apart(held, learned);
+        Self { unknown: pairs - truth.len(), truth, cold, pairs }
     }
 
-    /// Users with at least one held-out item.
+    /// Users with a history and at least one held-out item.
     pub fn users(&self) -> usize {
-        self.truth.rows().filter(|&user| !self.truth.cols(user).is_empty()).count()
+        with_entries(&self.truth)
+    }
+
+    /// Users without a history who have at least one.
+    pub fn cold_users(&self) -> usize {
+        with_entries(&self.cold)
     }
 }
 
-/// The vocabulary of the ids in use, sorted by text, and the row of every interned id.
-fn vocabulary<R: Row>(all: &Interner, used: impl Iterator<Item = u32>) -> Result<(Vocab<R>, Vec<Option<R>>), Error> {
+fn with_entries(held: &Csr<UserRow, ItemRow>) -> usize {
+    held.rows().filter(|&user| !held.cols(user).is_empty()).count()
+}
+
+/// The vocabulary of the ids in use, sorted by text, then of the others that are `known`, sorted too; and the row of every
+/// interned id.
+fn vocabulary<R: Row>(
+    all: &Interner,
+    used: impl Iterator<Item = u32>,
+    known: &[u32],
+) -> Result<(Vocab<R>, Vec<Option<R>>), Error> {
     Vocab::<R>::countable(all.ids.len())?;
-    let mut in_use = vec![false; all.ids.len()];
-    for id in used {
-        in_use[id as usize] = true;
-    }
-    let mut order: Vec<usize> = (0..all.ids.len()).filter(|&id| in_use[id]).collect();
-    order.sort_unstable_by(|&a, &b| all.ids[a].cmp(&all.ids[b]));
+    let (mut in_use, mut other) = (vec![false; all.ids.len()], vec![false; all.ids.len()]);
+    used.for_each(|id| in_use[id as usize] = true);
+    known.iter().for_each(|&id| other[id as usize] = !in_use[id as usize]);
+    let mut order: Vec<usize> = (0..all.ids.len()).filter(|&id| in_use[id] || other[id]).collect();
+    order.sort_unstable_by(|&a, &b| other[a].cmp(&other[b]).then_with(|| all.ids[a].cmp(&all.ids[b])));
     let mut rows = vec![None; all.ids.len()];
     for (row, &id) in order.iter().enumerate() {
         rows[id] = Some(R::new(row as u32));
@@ -314,6 +349,36 @@ mod tests {
         assert_eq!((validation.truth.len(), validation.pairs, validation.unknown), (1, 2, 1));
         assert_eq!((test.truth.len(), test.pairs, test.unknown), (1, 3, 2));
         assert_eq!(test.users(), 1);
+    }
+
+    #[test]
+    fn users_without_a_history_stand_behind_the_others_and_are_judged_apart() {
+        use Part::{Test, Train, Validation};
+        let events = [
+            ("m", "x", Train),
+            ("m", "y", Validation),
+            ("z", "y", Train),
+            ("z", "x", Test),
+            ("a", "x", Test), // known, without a history
+            ("a", "w", Test), // nobody had w before
+            ("q", "x", Test), // not known at all
+        ];
+        let built = |known: &[&str]| {
+            let mut builder = Builder::default();
+            known.iter().for_each(|id| builder.know(id));
+            events.iter().for_each(|(user, item, part)| builder.push(user, item, 1.0, *part));
+            builder.finish("a test".into(), |_, items| Ok(Described::nothing(items.len()))).unwrap()
+        };
+        let (with, without) = (built(&["b", "m", "a", "b"]), built(&[]));
+        assert_eq!(with.users.ids(), ["m", "z", "a", "b"]);
+        assert_eq!((with.full.rows_in_use(), with.full.n_rows()), (2, 4));
+        let pairs = |held: &Csr<UserRow, ItemRow>| held.pairs().map(|p| (p.row.get(), p.col.get())).collect::<Vec<_>>();
+        assert_eq!((pairs(&with.test.truth), pairs(&with.test.cold)), (vec![(1, 0)], vec![(2, 0)]));
+        assert_eq!((with.test.pairs, with.test.unknown, with.test.users()), (4, 3, 1));
+        // Whoever else is known, nothing of the others changes.
+        assert_eq!(pairs(&with.full), pairs(&without.full));
+        assert_eq!(pairs(&with.test.truth), pairs(&without.test.truth));
+        assert_eq!((without.test.unknown, without.test.cold.len()), (3, 0));
     }
 
     #[test]

@@ -77,6 +77,12 @@ impl<R: Row, C: Row> Csr<R, C> {
         self.offsets.len() - 1
     }
 
+    /// Number of rows up to the last one with an entry: where users without a history stand behind all others, how many
+    /// there are of the others.
+    pub fn rows_in_use(&self) -> usize {
+        self.offsets.partition_point(|&offset| offset < self.cols.len() as u64)
+    }
+
     /// Number of columns.
     pub fn n_cols(&self) -> usize {
         self.n_cols
@@ -218,5 +224,6 @@ mod tests {
         assert!(made.cols(UserRow::new(0)).is_empty());
         assert_eq!(made.cols(UserRow::new(2)), [3]);
         assert_eq!(made.transpose().cols(ItemRow::new(3)), [2]);
+        assert_eq!((made.rows_in_use(), csr(&[]).rows_in_use(), csr(&[(6, 1, 1.0)]).rows_in_use()), (3, 0, 7));
     }
 }

@@ -31,6 +31,25 @@ impl Features {
         features
     }
 
+    /// Features of one field from bags: of every row its values (ascending) with their weights, out of `0..values`. Values
+    /// that no row has get no number.
+    pub(crate) fn of<'n>(
+        field: &str,
+        name: impl Fn(u32) -> &'n str,
+        values: usize,
+        mut bags: Vec<Vec<(u32, f32)>>,
+    ) -> Self {
+        let mut number = vec![u32::MAX; values];
+        bags.iter().flatten().for_each(|(value, _)| number[*value as usize] = 0);
+        let mut names = Vec::new();
+        for (value, number) in (0u32..).zip(&mut number).filter(|(_, number)| **number == 0) {
+            *number = names.len() as u32;
+            names.push(format!("{field}={}", name(value)));
+        }
+        bags.iter_mut().flatten().for_each(|(value, _)| *value = number[*value as usize]);
+        Self::from_rows(names, bags)
+    }
+
     /// How many different values there are over all fields.
     pub fn len(&self) -> usize {
         self.names.len()

@@ -2,9 +2,11 @@
 //! samplers. Plain vectors; knows no tensors and no models.
 
 mod build;
+mod cold;
 mod csr;
 mod error;
 mod features;
+mod friends;
 mod read;
 mod sample;
 

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use lookalike_bundle::{ItemInfo, ItemRow, Row, UserRow, Vocab};
 use lookalike_store::{Pairs, Project, Split, Store, Table};
 
-use crate::{Builder, Dataset, Described, Error, Part};
+use crate::{Builder, Dataset, Described, Error, Part, cold, friends};
 
 /// Share of the training pairs drawn for validation where a split comes without a validation part.
 const DRAWN: f64 = 0.1;
@@ -81,11 +81,23 @@ fn read(project: &Project, store: Option<&Store>, earlier: bool) -> Result<Datas
         let kinds: Vec<_> = project.interactions.kinds.keys().map(|kind| format!("`{kind}`")).collect();
         return Err(Error::NoInteractions { kinds: kinds.join(", ") });
     }
+    if let Some(store) = store {
+        cold::tell(&mut builder, project, store)?;
+    }
     let mut data = builder.finish(split, |users, items| match store {
         Some(store) => describe(store, users, items),
         None => Ok(Described::nothing(items.len())),
     })?;
     data.without_item = without_item;
+    if let Some(store) = store {
+        let edges = friends::edges(project, store, &data.users)?;
+        let days = project.interactions.split.ends(&project.timezone);
+        let ends = days.map(|days| days.map(|day| midnight(project, day)));
+        let graphs = [0, 1, 2].map(|time| friends::graph(&edges, data.users.len(), ends.map(|ends| ends[time])));
+        data.friends = friends::bags(std::array::from_fn(|time| (&graphs[time], data.parts()[time])), &data.items);
+        let [.., full] = graphs;
+        data.friendships = full;
+    }
     Ok(data)
 }
 

@@ -221,7 +221,7 @@ pub struct Recommend {
     /// Every user, into a Parquet file
     #[arg(long, requires = "out")]
     pub all: bool,
-    /// The Parquet file for --all: user, rank, item, score
+    /// The Parquet file for --all: user, rank, item, score, and by which link of the chain the list is (model, friends, popular)
     #[arg(long, value_name = "FILE", requires = "all")]
     pub out: Option<PathBuf>,
     /// How many items

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::aid::Aid;
+use crate::buckets::{Bucket, buckets};
 
 /// Ranks judged per list.
 const DEPTH: usize = 20;
@@ -29,7 +30,9 @@ const BLOCK: usize = 16;
 /// How figures come about, in words; written into every bundle and printed with every evaluation.
 pub const PROTOCOL: &str = "full ranking over all items known before the held-out part; recall@k = hits / held-out items \
     of the user; ndcg@k with the ideal of min(k, held-out); means over users with held-out items; ties in a fixed shuffled \
-    order; novel: items the user had are masked; repeat: only items the user had; all: both";
+    order; novel: items the user had are masked; repeat: only items the user had; all: both; buckets: novel items by how many \
+    different items the user had, precision@10 = hits / 10; cold: users without a history of whom something else is known, \
+    who count in no other figure";
 
 /// One model's figures.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +45,17 @@ pub struct Figures {
     /// Where held-out items include some the user had before: all three views.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub views: Option<Views>,
+    /// Novel items by how active users are; users without a history are here alone.
+    #[serde(default)]
+    pub buckets: Vec<Bucket>,
+}
+
+impl Figures {
+    /// These with the buckets of another bench, of users without a history, before their own.
+    pub fn behind(mut self, cold: Self) -> Self {
+        self.buckets.splice(0..0, cold.buckets);
+        self
+    }
 }
 
 /// The three views on a ranking with repeats.
@@ -75,7 +89,15 @@ struct Lists {
 
 impl<'a> Bench<'a> {
     pub fn new(history: &'a Csr<UserRow, ItemRow>, held_out: &'a HeldOut) -> Self {
-        let truth = &held_out.truth;
+        Self::of(history, &held_out.truth)
+    }
+
+    /// Users without a history, of whom something else is known.
+    pub fn cold(history: &'a Csr<UserRow, ItemRow>, held_out: &'a HeldOut) -> Self {
+        Self::of(history, &held_out.cold)
+    }
+
+    fn of(history: &'a Csr<UserRow, ItemRow>, truth: &'a Csr<UserRow, ItemRow>) -> Self {
         let users: Vec<_> = truth.rows().filter(|&user| !truth.cols(user).is_empty()).collect();
         let had = |user: UserRow, item: &u32| history.cols(user).binary_search(item).is_ok();
         let repeats = users.iter().any(|&user| truth.cols(user).iter().any(|item| had(user, item)));
@@ -85,6 +107,12 @@ impl<'a> Bench<'a> {
     /// The validation part, for [`Self::choose`]: at most [`CHOSEN_BY`] users, drawn by the seed.
     pub fn to_choose_by(data: &'a Dataset, device: &'a Device, seed: u64) -> Self {
         Self { device: Some(device), ..Self::new(&data.train, &data.validation) }.of_at_most(CHOSEN_BY, seed)
+    }
+
+    /// The same with another order of equal scores.
+    #[cfg(test)]
+    pub fn with_ties(self, ties: Ties) -> Self {
+        Self { ties, ..self }
     }
 
     fn of_at_most(mut self, most: usize, seed: u64) -> Self {
@@ -226,7 +254,10 @@ impl<'a> Bench<'a> {
             }
         }
         let views = Views { all: all.mean(), repeat: repeat.mean(), novel: novel.mean() };
-        Figures { name: name.to_owned(), shown: views.novel, views: self.repeats.then_some(views) }
+        let had = |user: &UserRow| self.history.cols(*user).len();
+        let active = self.users.iter().zip(&lists);
+        let buckets = buckets(active.filter_map(|(user, lists)| Some((had(user), lists.novel.as_ref()?.0))));
+        Figures { name: name.to_owned(), shown: views.novel, views: self.repeats.then_some(views), buckets }
     }
 }
 
@@ -272,7 +303,8 @@ mod tests {
             table
         };
         let tables = [table(users), table(items)];
-        (history, HeldOut { pairs: truth.len(), truth, unknown: 0 }, tables)
+        let cold = Csr::from_pairs(users, items, &[]);
+        (history, HeldOut { pairs: truth.len(), truth, cold, unknown: 0 }, tables)
     }
 
     #[test]
@@ -304,6 +336,7 @@ mod tests {
         assert!(!short.repeats);
         let long = Bench { repeats: true, ..Bench::new(&history, &held_out) };
         assert_eq!(short.model("m", &learned, None).shown, long.model("m", &learned, None).shown);
+        assert_eq!(short.model("m", &learned, None).buckets, long.model("m", &learned, None).buckets);
         assert!(short.model("m", &learned, None).views.is_none());
         for depth in [1, 10, 20] {
             assert_eq!(short.choose(&learned, depth).0, long.choose(&learned, depth).0);

@@ -2,7 +2,9 @@
 //! one verb, one file under `verbs/`.
 
 mod aid;
+mod buckets;
 mod cli;
+mod cold;
 mod failure;
 mod history;
 mod judge;

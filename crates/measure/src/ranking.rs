@@ -1,6 +1,7 @@
 //! Ranking metrics over full rankings: recall, nDCG, average precision, coverage.
 //!
 //! Definitions (n = held-out items of the user, hits counted in the first k ranks):
+//! - precision@k = hits / k;
 //! - recall@k = hits / n (He et al., LightGCN, 2020);
 //! - ndcg@k = Σ over hits of 1/log2(rank + 1), divided by that sum for min(k, n) hits at the top
 //!   (Järvelin and Kekäläinen 2002, binary gains);
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 /// One user's figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Judged {
+    precision_10: f64,
     recall_10: f64,
     recall_20: f64,
     ndcg_10: f64,
@@ -52,6 +54,7 @@ pub fn judge(ranked: &[u32], held_out: &[u32]) -> Judged {
     if ranked.len() < 10 {
         (judged.recall_10, judged.ndcg_10) = (f64::from(hits), dcg);
     }
+    judged.precision_10 = judged.recall_10 / 10.0;
     judged.recall_10 /= n as f64;
     judged.recall_20 = f64::from(hits) / n as f64;
     judged.ndcg_10 /= ideal(n.min(10));
@@ -94,6 +97,7 @@ impl RankingSum {
     /// Adds one user: the figures of [`judge`] and the ranked list they came from.
     pub fn add(&mut self, judged: Judged, ranked: &[u32]) {
         self.users += 1;
+        self.sum.precision_10 += judged.precision_10;
         self.sum.recall_10 += judged.recall_10;
         self.sum.recall_20 += judged.recall_20;
         self.sum.ndcg_10 += judged.ndcg_10;
@@ -112,6 +116,7 @@ impl RankingSum {
         let shown = self.shown.iter().filter(|&&shown| shown).count();
         RankingMean {
             users: self.users,
+            precision_10: mean(self.sum.precision_10),
             recall_10: mean(self.sum.recall_10),
             recall_20: mean(self.sum.recall_20),
             ndcg_10: mean(self.sum.ndcg_10),
@@ -127,6 +132,9 @@ impl RankingSum {
 pub struct RankingMean {
     /// Users with held-out items.
     pub users: u64,
+    /// Share of the first 10 ranks that are held-out items.
+    #[serde(rename = "precision@10", default)]
+    pub precision_10: f64,
     /// Share of a user's held-out items found in the first 10 ranks.
     #[serde(rename = "recall@10")]
     pub recall_10: f64,
@@ -169,6 +177,7 @@ mod tests {
         // Hits at ranks 1 and 3 of four held-out items.
         let got = judge(&[7, 1, 8, 2], &[5, 6, 7, 8]);
         close(got.recall_10, 0.5);
+        close(got.precision_10, 0.2);
         close(got.ndcg_10, (1.0 + 0.5) / (1.0 + 1.0 / 3f64.log2() + 0.5 + 1.0 / 5f64.log2()));
         close(got.map_10, (1.0 + 2.0 / 3.0) / 4.0);
     }
@@ -216,6 +225,8 @@ mod tests {
             let (ranked, truth) = (&ranked[..shown], truth.into_iter().collect::<Vec<_>>());
             let got = judge(ranked, &truth);
             let (ten, twenty) = (slow(ranked, &truth, 10), slow(ranked, &truth, 20));
+            let hits = ranked.iter().take(10).filter(|item| truth.contains(item)).count();
+            prop_assert_eq!(got.precision_10, hits as f64 / 10.0);
             for (a, b) in [(got.recall_10, ten.0), (got.ndcg_10, ten.1), (got.map_10, ten.2),
                            (got.recall_20, twenty.0), (got.ndcg_20, twenty.1)] {
                 prop_assert!((a - b).abs() < 1e-12, "{a} is not {b}");

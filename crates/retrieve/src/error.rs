@@ -84,6 +84,23 @@ pub enum RetrieveError {
     /// Written by an older version.
     #[error("the index was written by an older version")]
     Older,
+    /// A file of friends that cannot be right.
+    #[error("`friends.safetensors` of the bundle cannot be used: its {problem}")]
+    Friends {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// One written by a newer version.
+    #[error("`friends.safetensors` has format version {found}, and {known} is the newest one known here")]
+    NewerFriends {
+        /// The version it states.
+        found: u32,
+        /// The newest version this program reads.
+        known: u32,
+    },
+    /// A file of tensors that cannot be read.
+    #[error(transparent)]
+    Bundle(#[from] lookalike_bundle::BundleError),
     /// Made for other embeddings.
     #[error("the index was made for other item embeddings than those of this bundle")]
     Stale,
@@ -118,8 +135,10 @@ impl RetrieveError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Recall { .. } => Some("raise `m` or `ef_construction`, or search exactly".into()),
-            Self::Newer { .. } => Some("update lookalike to read it".into()),
+            Self::Newer { .. } | Self::NewerFriends { .. } => Some("update lookalike to read it".into()),
             Self::Damaged { .. } | Self::Older | Self::Stale => Some("`lookalike index` builds it anew".into()),
+            Self::Friends { .. } => Some("train again".into()),
+            Self::Bundle(error) => error.hint(),
             Self::NoFolding { .. } => Some("train `ials` or `two-tower`, or train again with the new history".into()),
             Self::NoRepeat { .. } => Some("ask without repeats, or train again".into()),
             _ => None,

@@ -7,10 +7,12 @@
 mod beam;
 mod block;
 mod build;
+mod chain;
 mod error;
 mod exact;
 mod file;
 mod fold;
+mod friends;
 mod graph;
 mod index;
 mod maxima;
@@ -25,10 +27,12 @@ mod testing;
 mod topk;
 mod vectors;
 
+pub use chain::{Chain, Link};
 pub use error::RetrieveError;
 pub use exact::{Among, Exact, Search};
 pub use file::INDEX;
 pub use fold::Folding;
+pub use friends::{FRIENDS, Friends};
 pub use index::{Audit, Index, IndexSettings, Within};
 pub use maxima::{Aided, BlockMaxima, block_starts};
 pub use metric::{Metric, Space};

@@ -4,8 +4,10 @@ use std::ops::Range;
 use std::time::Instant;
 
 use lookalike_bundle::{Bundle, ItemRow, Learned, Matrix, Row, UserRow};
+use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
+use crate::chain::{Chain, Link};
 use crate::error::RetrieveError;
 use crate::exact::{Among, Exact, Search};
 use crate::scores::{map_scores, queries};
@@ -40,6 +42,7 @@ pub struct Recommender<'a> {
     bundle: &'a Bundle,
     rule: Rule<'a>,
     only: Option<Only<'a>>,
+    chain: Option<&'a Chain<'a>>,
 }
 
 /// The items that may be recommended, and their embeddings side by side where there are any.
@@ -60,18 +63,18 @@ enum Rule<'a> {
 impl<'a> Recommender<'a> {
     /// Recommends items that the user has no history with, after a look at every item.
     pub fn new(bundle: &'a Bundle) -> Self {
-        Self { bundle, rule: Rule::New, only: None }
+        Self { bundle, rule: Rule::New, only: None, chain: None }
     }
 
     /// The same by a search over the items of the bundle; `users` are its embeddings of users.
     pub fn through(bundle: &'a Bundle, users: &'a Matrix, search: &'a dyn Search) -> Self {
-        Self { bundle, rule: Rule::Search(users, search), only: None }
+        Self { bundle, rule: Rule::Search(users, search), only: None, chain: None }
     }
 
     /// Recommends any item; what the user did before counts as the bundle's manifest says.
     pub fn with_repeats(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
         match &bundle.manifest.repeat {
-            Some(repeat) => Ok(Self { bundle, rule: Rule::Repeat(repeat.weight), only: None }),
+            Some(repeat) => Ok(Self { bundle, rule: Rule::Repeat(repeat.weight), only: None, chain: None }),
             None => Err(RetrieveError::NoRepeat { model: bundle.manifest.model.clone() }),
         }
     }
@@ -84,6 +87,11 @@ impl<'a> Recommender<'a> {
             _ => None,
         };
         Self { only: Some(Only { items, among }), ..self }
+    }
+
+    /// Has the links of a chain answer for the users that the model knows nothing of.
+    pub fn falling_back(self, chain: &'a Chain<'a>) -> Self {
+        Self { chain: Some(chain), ..self }
     }
 
     /// Takes out of the running what may not be recommended.
@@ -105,8 +113,50 @@ impl<'a> Recommender<'a> {
         }
     }
 
-    /// The `k` best items for each of some users, in the order given.
+    /// The `k` best items for each of some users, in the order given. Where there is a chain, those that the model knows
+    /// nothing of get the list of the link that answers for them.
     pub fn for_users(&self, users: &[UserRow], k: usize) -> Vec<Vec<Hit<ItemRow>>> {
+        match self.chain {
+            Some(chain) => self.by_links(chain, users, k, |user| Some(chain.link(user))),
+            None => self.by_model(users, k),
+        }
+    }
+
+    /// The same by one link of the chain alone; an empty list where it knows nothing of a user, or there is no chain.
+    pub fn by_link(&self, link: Link, users: &[UserRow], k: usize) -> Vec<Vec<Hit<ItemRow>>> {
+        match self.chain {
+            Some(chain) => self.by_links(chain, users, k, |user| Some(link).filter(|&link| chain.answers(link, user))),
+            None => vec![Vec::new(); users.len()],
+        }
+    }
+
+    fn by_links(
+        &self,
+        chain: &Chain<'_>,
+        users: &[UserRow],
+        k: usize,
+        link: impl Fn(UserRow) -> Option<Link> + Sync,
+    ) -> Vec<Vec<Hit<ItemRow>>> {
+        let links: Vec<Option<Link>> = users.par_iter().map(|&user| link(user)).collect();
+        let asked = users.iter().zip(&links).filter(|(_, link)| **link == Some(Link::Model));
+        let mut by_model = self.by_model(&asked.map(|(&user, _)| user).collect::<Vec<_>>(), k).into_iter();
+        let items = self.bundle.items.len();
+        let list = |scores: &mut Vec<f32>, (&user, &link): (&UserRow, &Option<Link>)| match link {
+            Some(Link::Model) => None,
+            Some(link) => {
+                scores.resize(items, 0.0);
+                chain.score(link, user, scores);
+                self.keep(scores);
+                mask(scores, self.bundle.history.items(user));
+                Some(select(scores, k, Ties::Shuffled))
+            }
+            None => Some(Vec::new()),
+        };
+        let lists: Vec<_> = users.par_iter().zip(&links).map_init(Vec::new, list).collect();
+        lists.into_iter().map(|list| list.or_else(|| by_model.next()).unwrap_or_default()).collect()
+    }
+
+    fn by_model(&self, users: &[UserRow], k: usize) -> Vec<Vec<Hit<ItemRow>>> {
         let Bundle { learned, history, .. } = self.bundle;
         let had = |user: UserRow| (history.items(user), history.weights(user));
         match (&self.rule, learned) {

@@ -189,9 +189,13 @@ impl Basis {
     }
 }
 
-/// λ_r of every row.
-pub(crate) fn ridges<R: Row, C: Row>(matrix: &Csr<R, C>, alpha0: f32, reg: f32, nu: f32) -> Vec<f32> {
-    let everything = f64::from(alpha0) * matrix.n_cols() as f64;
+/// λ_r of every row; `others` is N, the rows of the other side that count.
+pub(crate) fn ridges<R: Row, C: Row>(
+    matrix: &Csr<R, C>,
+    others: usize,
+    (alpha0, reg, nu): (f32, f32, f32),
+) -> Vec<f32> {
+    let everything = f64::from(alpha0) * others as f64;
     let ridge = |row| {
         let mass: f64 = matrix.weights(row).iter().map(|&weight| f64::from(weight)).sum();
         (f64::from(reg) * (mass + everything).powf(f64::from(nu))) as f32
@@ -456,7 +460,8 @@ mod tests {
     fn loss_never_rises(dim: usize, block: usize) -> Vec<f64> {
         let (matrix, mut users, mut items) = random(31, 43, dim, block);
         let turned = matrix.transpose();
-        let (lu, li) = (ridges(&matrix, 0.2, 0.01, 0.8), ridges(&turned, 0.2, 0.01, 0.8));
+        let (lu, li) =
+            (ridges(&matrix, matrix.n_cols(), (0.2, 0.01, 0.8)), ridges(&turned, turned.n_cols(), (0.2, 0.01, 0.8)));
         let mut losses = vec![loss(&matrix, &users, &items, 0.2, [&lu, &li])];
         for _ in 0..4 {
             half_step(&mut users, &items, &matrix, &lu, 0.2).unwrap();
@@ -483,7 +488,8 @@ mod tests {
     fn an_exact_half_step_ends_at_the_minimum() {
         let (matrix, users, mut items) = random(31, 43, 5, 5);
         let turned = matrix.transpose();
-        let (lu, li) = (ridges(&matrix, 0.2, 0.01, 0.8), ridges(&turned, 0.2, 0.01, 0.8));
+        let (lu, li) =
+            (ridges(&matrix, matrix.n_cols(), (0.2, 0.01, 0.8)), ridges(&turned, turned.n_cols(), (0.2, 0.01, 0.8)));
         half_step(&mut items, &users, &turned, &li, 0.2).unwrap();
         let least = loss(&matrix, &users, &items, 0.2, [&lu, &li]);
         for (row, at, step) in [(3, 1, -1e-2f32), (3, 1, 1e-2), (7, 0, 1e-2), (20, 4, -1e-2)] {
@@ -532,7 +538,7 @@ mod tests {
     fn a_half_step_is_that_of_the_textbook() {
         for (dim, block) in [(1, 1), (7, 3), (20, 20), (40, 16), (45, 20), (64, 64)] {
             let (matrix, mut users, items) = random(53, 87, dim, block);
-            let ridges = ridges(&matrix, 0.3, 0.02, 0.7);
+            let ridges = ridges(&matrix, matrix.n_cols(), (0.3, 0.02, 0.7));
             let want = slow(&matrix, &users, &items, &ridges, 0.3f32.into());
             half_step(&mut users, &items, &matrix, &ridges, 0.3).unwrap();
             for (row, want) in want.iter().enumerate() {
@@ -550,7 +556,8 @@ mod tests {
     fn more_numbers_than_rows_can_be_solved() {
         let (matrix, mut users, mut items) = random(3, 4, 64, 64);
         let turned = matrix.transpose();
-        let (lu, li) = (ridges(&matrix, 0.1, 0.01, 1.0), ridges(&turned, 0.1, 0.01, 1.0));
+        let (lu, li) =
+            (ridges(&matrix, matrix.n_cols(), (0.1, 0.01, 1.0)), ridges(&turned, turned.n_cols(), (0.1, 0.01, 1.0)));
         for _ in 0..3 {
             half_step(&mut users, &items, &matrix, &lu, 0.1).unwrap();
             half_step(&mut items, &users, &turned, &li, 0.1).unwrap();
@@ -563,7 +570,7 @@ mod tests {
         for block in [9, 4] {
             let run = |threads| {
                 let (matrix, mut users, items) = random(301, 5000, 9, block);
-                let ridges = ridges(&matrix, 0.1, 0.01, 1.0);
+                let ridges = ridges(&matrix, matrix.n_cols(), (0.1, 0.01, 1.0));
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| half_step(&mut users, &items, &matrix, &ridges, 0.1)).unwrap();
                 users.data

@@ -1,4 +1,4 @@
-//! Simple rankers that every model must stand beside: popularity, chance, personal frequency, item-kNN.
+//! Simple rankers that every model must stand beside: popularity, what friends had, chance, personal frequency, item-kNN.
 
 use lookalike_bundle::{Input, ItemRow, ItemWeights, Row, UserRow, WeightsError};
 use lookalike_dataset::{Csr, stream_seed};
@@ -33,6 +33,38 @@ impl Scorer for Popularity {
 
     fn score(&self, _: UserRow, scores: &mut [f32]) {
         scores.copy_from_slice(&self.0);
+    }
+}
+
+/// What friends of the user had comes first, then what is popular: friends who had the item + popularity / 10⁵.
+pub struct Friends<'a> {
+    friends: &'a Csr<UserRow, UserRow>,
+    history: &'a Csr<UserRow, ItemRow>,
+    /// Popularity as a part of one friend.
+    popularity: Vec<f32>,
+}
+
+impl<'a> Friends<'a> {
+    /// `friends` says who is a friend of whom.
+    pub fn new(friends: &'a Csr<UserRow, UserRow>, history: &'a Csr<UserRow, ItemRow>) -> Self {
+        let mut popularity = Popularity::new(history).0;
+        // However popular, an item does not come before one that one friend more had.
+        let most = popularity.iter().fold(1e5f32, |most, &users| most.max(users + 1.0));
+        popularity.iter_mut().for_each(|users| *users /= most);
+        Self { friends, history, popularity }
+    }
+}
+
+impl Scorer for Friends<'_> {
+    fn name(&self) -> &'static str {
+        "friends"
+    }
+
+    fn score(&self, user: UserRow, scores: &mut [f32]) {
+        scores.copy_from_slice(&self.popularity);
+        for &friend in self.friends.cols(user) {
+            self.history.cols(UserRow::new(friend)).iter().for_each(|&item| scores[item as usize] += 1.0);
+        }
     }
 }
 
@@ -90,7 +122,7 @@ pub struct ItemKnn {
 impl ItemKnn {
     /// Computes the neighbours: time grows with the sum of squared history lengths.
     pub fn new(history: &Csr<UserRow, ItemRow>, neighbours: usize) -> Self {
-        let users = history.n_rows() as f64;
+        let users = history.rows_in_use() as f64;
         let popularity = Popularity::new(history).0;
         let rarity: Vec<f64> = popularity.iter().map(|&n| (users / (1.0 + f64::from(n))).ln()).collect();
         let weights = history.map_weights(|item, n| (f64::from(n).ln_1p() * rarity[item.index()]) as f32);
@@ -226,6 +258,25 @@ mod tests {
             knn.score(user, &mut own);
             weights.score(history.cols(user), history.weights(user), &mut theirs);
             assert!(own.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-4));
+        }
+    }
+
+    #[test]
+    fn one_friend_more_comes_before_popularity() {
+        let history = history();
+        let pair = |&(a, b): &(u32, u32)| Pair { row: UserRow::new(a), col: UserRow::new(b), weight: 1.0 };
+        let friends = Csr::from_pairs(USERS, USERS, &[(0, 1), (0, 2), (0, 3), (1, 0)].map(|ends| pair(&ends)));
+        let scorer = Friends::new(&friends, &history);
+        let mut scores = vec![0.0; ITEMS];
+        for user in [0, 1, 4] {
+            scorer.score(UserRow::new(user), &mut scores);
+            for item in 0..ITEMS as u32 {
+                let had = |other: &UserRow| history.cols(*other).contains(&item);
+                let of =
+                    friends.cols(UserRow::new(user)).iter().map(|&friend| UserRow::new(friend)).filter(had).count();
+                let want = of as f64 + history.rows().filter(had).count() as f64 / 1e5;
+                assert!((f64::from(scores[item as usize]) - want).abs() < 1e-6, "user {user}, item {item}");
+            }
         }
     }
 

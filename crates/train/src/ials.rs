@@ -22,8 +22,8 @@ struct Interactions<R: Row, C: Row> {
 }
 
 impl<R: Row, C: Row> Interactions<R, C> {
-    fn new(matrix: Csr<R, C>, knobs: &Knobs) -> Self {
-        Self { ridges: ridges(&matrix, knobs.alpha0, knobs.reg, knobs.nu), matrix }
+    fn new(matrix: Csr<R, C>, others: usize, knobs: &Knobs) -> Self {
+        Self { ridges: ridges(&matrix, others, (knobs.alpha0, knobs.reg, knobs.nu)), matrix }
     }
 
     fn rows(&self) -> Rows<'_> {
@@ -64,7 +64,10 @@ impl<'a> IalsModel<'a> {
             matrix
         };
         let (users, items) = (start(weighed.n_rows(), 1), start(weighed.n_cols(), 2));
-        let (by_user, by_item) = (Interactions::new(weighed, knobs), Interactions::new(turned, knobs));
+        // Users without a history have vectors of zeros, which nothing is fitted to: they do not count.
+        let (with_history, all) = (weighed.rows_in_use(), weighed.n_cols());
+        let (by_user, by_item) =
+            (Interactions::new(weighed, all, knobs), Interactions::new(turned, with_history, knobs));
         let engine = open(device, knobs, &by_user, &by_item, &users, &items)?;
         Ok(Self { device, knobs: knobs.clone(), by_user, by_item, engine })
     }

@@ -30,7 +30,7 @@ mod tune;
 mod two_tower;
 
 pub use bags::{Bags, Segments};
-pub use baseline::{ItemKnn, PersonalFrequency, Popularity, Random, Scorer};
+pub use baseline::{Friends, ItemKnn, PersonalFrequency, Popularity, Random, Scorer};
 pub use fit::{Entry, FitError, Fitted, Identity, Phase, Verdict, Watch, fit};
 pub use host_table::HostTable;
 pub use plan::Plan;

@@ -60,8 +60,8 @@ impl Shape {
             features: (data.user_features.len() + data.item_features.len()) as u64,
             train: data.train.len() as u64,
             full: data.full.len() as u64,
-            held_out: held_out.map(|held| held.truth.len() as u64).iter().sum(),
-            judged: held_out.map(|held| held.users() as u64).iter().sum(),
+            held_out: held_out.map(|held| (held.truth.len() + held.cold.len()) as u64).iter().sum(),
+            judged: held_out.map(|held| (held.users() + held.cold_users()) as u64).iter().sum(),
         }
     }
 

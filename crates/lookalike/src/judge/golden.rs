@@ -58,7 +58,7 @@ fn split() -> Split {
     };
     let csr = |pairs: &[_]| Csr::from_pairs(users.len(), items.len(), pairs);
     let truth = csr(&pairs(49..=52));
-    Split { full: csr(&pairs(1..=48)), test: HeldOut { pairs: truth.len(), truth, unknown: 0 } }
+    Split { full: csr(&pairs(1..=48)), test: HeldOut { pairs: truth.len(), truth, cold: csr(&[]), unknown: 0 } }
 }
 
 fn golden(name: &str) -> (Value, f64) {

@@ -2,10 +2,12 @@
 
 use lookalike_bundle::Bundle;
 use lookalike_dataset::Dataset;
-use lookalike_train::{ItemKnn, PersonalFrequency, Popularity, Random};
+use lookalike_train::{Friends, ItemKnn, PersonalFrequency, Popularity, Random, Scorer};
 use serde::Serialize;
 
+use crate::buckets::{Bucket, CELLS};
 use crate::cli::{Common, OfRun};
+use crate::cold::Cold;
 use crate::failure::Failure;
 use crate::judge::{Bench, Figures, PROTOCOL};
 use crate::run::Run;
@@ -24,6 +26,8 @@ pub struct Evaluation {
     pub held_out_pairs: usize,
     pub unknown_pairs: usize,
     pub models: Vec<Figures>,
+    /// Users without a history, link by link; nothing if none of them has held-out items.
+    pub cold: Option<Cold>,
 }
 
 pub fn run(common: &Common, args: &OfRun, say: &Say) -> Result<(), Failure> {
@@ -34,30 +38,41 @@ pub fn run(common: &Common, args: &OfRun, say: &Say) -> Result<(), Failure> {
         return Err(failure.with_hint("name its project with `--project`, or train again"));
     }
     let data = workspace.dataset()?;
-    let evaluation = Evaluation::of(&data, &bundle, bundle.manifest.seed);
+    // The data is the same, so a version that gave users or items other rows trained it.
+    if bundle.users.ids() != data.users.ids() || bundle.items.ids() != data.items.ids() {
+        let failure = Failure::new("the run was trained by a version of lookalike that knew other users or items");
+        return Err(failure.with_hint("train again"));
+    }
+    let evaluation = Evaluation::of(&data, &bundle, bundle.manifest.seed)?;
     say.line(evaluation.text(&bundle));
     say.json(&evaluation)
 }
 
 impl Evaluation {
     /// The model of a bundle and every baseline on the test part.
-    pub fn of(data: &Dataset, bundle: &Bundle, seed: u64) -> Self {
-        let bench = Bench::new(&data.full, &data.test);
+    pub fn of(data: &Dataset, bundle: &Bundle, seed: u64) -> Result<Self, Failure> {
+        let (bench, cold) = (Bench::new(&data.full, &data.test), Bench::cold(&data.full, &data.test));
         let weight = bundle.manifest.repeat.as_ref().map(|repeat| repeat.weight);
-        let model = bench.model(&bundle.manifest.model, &bundle.learned, weight);
-        let mut models = vec![model];
-        models.push(bench.baseline(&ItemKnn::new(&data.full, NEIGHBOURS)));
-        models.push(bench.baseline(&PersonalFrequency::new(&data.full)));
-        models.push(bench.baseline(&Popularity::new(&data.full)));
-        models.push(bench.baseline(&Random(seed)));
-        Self {
+        let model = |bench: &Bench<'_>| bench.model(&bundle.manifest.model, &bundle.learned, weight);
+        let mut models = vec![model(&bench).behind(model(&cold))];
+        let mut add = |scorer: &dyn Scorer| models.push(bench.baseline(scorer).behind(cold.baseline(scorer)));
+        add(&ItemKnn::new(&data.full, NEIGHBOURS));
+        add(&PersonalFrequency::new(&data.full));
+        add(&Popularity::new(&data.full));
+        let friends = &data.friendships;
+        if !friends.is_empty() {
+            add(&Friends::new(friends, &data.full));
+        }
+        add(&Random(seed));
+        Ok(Self {
             protocol: PROTOCOL.to_owned(),
             split: data.split.clone(),
             users: data.test.users(),
             held_out_pairs: data.test.pairs,
             unknown_pairs: data.test.unknown,
             models,
-        }
+            cold: Cold::of(bundle, &data.test.cold)?,
+        })
     }
 
     /// The table people read.
@@ -83,18 +98,51 @@ impl Evaluation {
         } else {
             header[1] = "recall@10";
         }
+        let apart = match &self.cold {
+            Some(cold) => format!(" here; {} of these are judged further down", grouped(cold.held_out_pairs as u64)),
+            None => String::new(),
+        };
         let mut text = format!(
             "test: {} users, {} held-out pairs, of which {} name a user or item first seen in the test part and are left \
-             out\nsplit {}\n{}",
+             out{apart}\nsplit {}\n",
             grouped(self.users as u64),
             grouped(self.held_out_pairs as u64),
             grouped(self.unknown_pairs as u64),
             self.split,
-            table(&header, &rows)
         );
-        if let Some(repeat) = &bundle.manifest.repeat {
+        match self.users {
+            0 => text.push_str("nothing is held out of users with a history"),
+            _ => text.push_str(&table(&header, &rows)),
+        }
+        if let Some(repeat) = bundle.manifest.repeat.as_ref().filter(|_| self.users > 0) {
             text.push_str(&format!("\n{}: repeat and all rank by {}", bundle.manifest.model, repeat.made_of));
         }
+        text.push_str(&format!("\n\nnew items, by how many different items a user had\n{}", self.by_activity()));
+        if let Some(cold) = &self.cold {
+            text.push_str(&format!("\n\n{}", cold.text()));
+        }
         text
+    }
+
+    /// A table of all models for each bucket of users.
+    fn by_activity(&self) -> String {
+        // Every model is judged for the same users, so they all have the same buckets.
+        let of_model = |figures: &Figures| {
+            let row = |(nth, bucket): (usize, &Bucket)| {
+                let head = vec![bucket.name.clone(), grouped(bucket.figures.users), figures.name.clone()];
+                (nth, [head, bucket.figures.cells().into()].concat())
+            };
+            figures.buckets.iter().enumerate().map(row).collect::<Vec<_>>()
+        };
+        let mut rows: Vec<_> = self.models.iter().flat_map(of_model).collect();
+        rows.sort_by_key(|(nth, _)| *nth); // stable: models keep their order
+        let mut last = None;
+        for (nth, row) in &mut rows {
+            if last.replace(*nth) == Some(*nth) {
+                row[..2].iter_mut().for_each(String::clear);
+            }
+        }
+        let header = [&["items had", "users", ""][..], &CELLS].concat();
+        table(&header, &rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>())
     }
 }

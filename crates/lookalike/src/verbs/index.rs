@@ -1,12 +1,13 @@
 //! `index`: builds the index of a run anew, audits it, and replaces the old one together with its bundle; or indexes
 //! vectors from elsewhere; or measures such an index. For asking one see `index_search`.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use lookalike_bundle::{Bundle, Extra, ItemRow, Learned, Matrix, Row};
-use lookalike_retrieve::{Audit, Exact, Hit, INDEX, Index, IndexSettings, Metric, Search, Space};
+use lookalike_bundle::{Bundle, Extra, ItemRow, Matrix, Row, UserRow};
+use lookalike_retrieve::{Audit, Chain, Exact, Hit, INDEX, Index, IndexSettings, Link, Metric, Search, Space};
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
 
@@ -47,11 +48,10 @@ pub fn run(common: &Common, args: &Args, say: &Say) -> Result<(), Failure> {
 
 fn of_run(run: &Run, settings: IndexSettings, say: &Say) -> Result<(), Failure> {
     let mut bundle = run.read()?;
-    let Learned::Embeddings { users, items } = &bundle.learned else {
+    let Some((bytes, audit)) = build(&bundle, settings)? else {
         let model = &bundle.manifest.model;
         return Err(Failure::new(format!("`{model}` has weights from item to item, and no embeddings to index")));
     };
-    let (bytes, audit) = build(users, items, settings)?;
     attach(&mut bundle, bytes, &audit)?;
     bundle.write(&run.bundle())?;
     say.line(text(&audit));
@@ -187,10 +187,21 @@ impl Bench {
     }
 }
 
-/// The index as a file, and what it is worth for queries by these users.
-pub fn build(users: &Matrix, items: &Matrix, settings: IndexSettings) -> Result<(Vec<u8>, Audit), Failure> {
-    let index = Index::build(items, users, settings)?;
-    Ok((index.to_bytes(), index.audit().clone()))
+/// The index of a bundle as a file, and what it is worth for queries by its users; nothing for a model that has none.
+/// Users that the model knows nothing of do not ask.
+pub fn build(bundle: &Bundle, settings: IndexSettings) -> Result<Option<(Vec<u8>, Audit)>, Failure> {
+    let Some((users, items)) = bundle.learned.users().zip(bundle.learned.items()) else { return Ok(None) };
+    let chain = Chain::of(bundle)?;
+    let asks: Vec<usize> =
+        (0..users.rows()).filter(|&row| chain.answers(Link::Model, UserRow::new(row as u32))).collect();
+    let mut asking = Cow::Borrowed(users);
+    if asks.len() < users.rows() {
+        let mut some = Matrix::zeros(asks.len(), users.cols());
+        asks.iter().enumerate().for_each(|(at, &row)| some.row_mut(at).copy_from_slice(users.row(row)));
+        asking = Cow::Owned(some);
+    }
+    let index = Index::build(items, &asking, settings)?;
+    Ok(Some((index.to_bytes(), index.audit().clone())))
 }
 
 /// Puts an index into a bundle.

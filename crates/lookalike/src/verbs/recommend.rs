@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lookalike_bundle::{Bundle, Extra, ItemRow, Learned, Row, UserRow};
-use lookalike_retrieve::{Folding, Hit, INDEX, Index, Recommender, Search};
+use lookalike_retrieve::{Chain, Folding, Hit, INDEX, Index, Link, Recommender, Search};
 use lookalike_store::{Project, Store};
 use roaring::RoaringBitmap;
 use serde_json::json;
@@ -19,8 +19,9 @@ pub fn run(common: &Common, args: &Recommend, say: &Say) -> Result<(), Failure> 
     let bundle = Run(args.of.run.clone()).read()?;
     let only = args.condition.as_deref().map(|condition| allowed(common, &bundle, condition, say)).transpose()?;
     let index = if args.exact || args.repeat { None } else { index_of(&bundle)? };
+    let chain = Chain::of(&bundle)?;
     if let Some(out) = &args.out {
-        return recommend_all::run(common, &bundle, index.as_ref(), only.as_ref(), args, out, say);
+        return recommend_all::run(common, (&bundle, &chain), index.as_ref(), only.as_ref(), args, out, say);
     }
     let search = index.as_ref().map(|index| through(index, only.as_ref()));
     let recommender = match (&search, &bundle.learned) {
@@ -28,13 +29,13 @@ pub fn run(common: &Common, args: &Recommend, say: &Say) -> Result<(), Failure> 
         _ if args.repeat => Recommender::with_repeats(&bundle)?,
         _ => Recommender::new(&bundle),
     };
-    let recommender = among(recommender, only.as_ref());
+    let recommender = among(recommender, only.as_ref()).falling_back(&chain);
     match (&args.user, &args.history) {
         (_, Some(file)) => folded(&bundle, &recommender, args.k, file, index.is_some(), say),
         (Some(id), None) => {
             let user = run::user(&bundle, id)?;
             let hits = recommender.for_users(&[user], args.k).pop().unwrap_or_default();
-            one(&bundle, user, &hits, index.is_some(), say)
+            one(&bundle, user, chain.link(user), &hits, index.is_some(), say)
         }
         (None, None) => Err(Failure::wrong_use("no user was named, no history, and no file for all users")),
     }
@@ -93,12 +94,24 @@ fn how(by_index: bool) -> &'static str {
     if by_index { "found through the index" } else { "every item compared" }
 }
 
-fn one(bundle: &Bundle, user: UserRow, hits: &[Hit<ItemRow>], by_index: bool, say: &Say) -> Result<(), Failure> {
+fn one(
+    bundle: &Bundle,
+    user: UserRow,
+    link: Link,
+    hits: &[Hit<ItemRow>],
+    by_index: bool,
+    say: &Say,
+) -> Result<(), Failure> {
     let id = bundle.users.id(user);
     let had = bundle.history.items(user).len();
-    say.line(format!("user {id}: {had} items in the history; {}", how(by_index)));
+    let by = match link {
+        Link::Model => format!("answered by the model, {}", how(by_index)),
+        Link::Friends => "answered by what friends had, since the model knows nothing of this user".to_owned(),
+        Link::Popular => "answered by what is popular, since neither the model nor friends say anything".to_owned(),
+    };
+    say.line(format!("user {id}: {had} items in the history; {by}"));
     say.line(table(&["", "item", "score"], &run::hit_rows(bundle, hits)));
-    say.json(&json!({ "user": id, "items": run::hits_json(bundle, hits, "score") }))
+    say.json(&json!({ "user": id, "by": link.name(), "items": run::hits_json(bundle, hits, "score") }))
 }
 
 /// Lists for the users of a file, from what it says they had; a user of the bundle also had what the bundle says.

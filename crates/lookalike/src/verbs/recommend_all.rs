@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
-use lookalike_bundle::{Bundle, ItemRow, Learned, UserRow};
-use lookalike_retrieve::{Aided, Among, Exact, Hit, Index, Recommender};
+use lookalike_bundle::{Bundle, ItemRow, Learned, Row, UserRow};
+use lookalike_retrieve::{Aided, Among, Chain, Exact, Hit, Index, Recommender};
 use lookalike_train::device::{self, DeviceChoice};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -28,6 +28,7 @@ use tempfile::NamedTempFile;
 use super::recommend::{among, through};
 use crate::aid::Aid;
 use crate::cli::{Common, Recommend};
+use crate::cold::counts;
 use crate::failure::{Failure, io};
 use crate::say::{Say, grouped};
 
@@ -57,10 +58,10 @@ impl Way<'_> {
     }
 }
 
-/// Writes user, rank, item and score of every list.
+/// Writes user, rank, item and score of every list, and which link of the chain it is by.
 pub fn run(
     common: &Common,
-    bundle: &Bundle,
+    (bundle, chain): (&Bundle, &Chain<'_>),
     index: Option<&Index>,
     only: Option<&RoaringBitmap>,
     args: &Recommend,
@@ -69,10 +70,11 @@ pub fn run(
 ) -> Result<(), Failure> {
     let Learned::Embeddings { users, items } = &bundle.learned else {
         let rule = if args.repeat { Recommender::with_repeats(bundle)? } else { Recommender::new(bundle) };
-        return write(bundle, vec![Way::cpu(among(rule, only))], args, out, say);
+        return write(bundle, chain, vec![Way::cpu(among(rule, only).falling_back(chain))], args, out, say);
     };
     if args.repeat {
-        return write(bundle, vec![Way::cpu(among(Recommender::with_repeats(bundle)?, only))], args, out, say);
+        let rule = among(Recommender::with_repeats(bundle)?, only);
+        return write(bundle, chain, vec![Way::cpu(rule.falling_back(chain))], args, out, say);
     }
     let some = only.map(|only| Among::new(items, only));
     let exact = some.as_ref().map_or(Exact::new(items), Among::exact);
@@ -88,7 +90,7 @@ pub fn run(
     let search = index.map(|index| (through(index, only), index.audit().recall_at_10));
     let mut ways: Vec<Way<'_>> = Vec::new();
     let mut way = |what: String, search, recall| {
-        let recommender = among(Recommender::through(bundle, users, search), only);
+        let recommender = among(Recommender::through(bundle, users, search), only).falling_back(chain);
         ways.push(Way { what, recommender, recall });
     };
     // A GPU that was asked for is not left for the CPU.
@@ -102,7 +104,7 @@ pub fn run(
         let what = format!("through the index, which finds {:.2} % of the 10 best", recall * 100.0);
         way(what, &**search, Some(*recall));
     }
-    let done = write(bundle, ways, args, out, say);
+    let done = write(bundle, chain, ways, args, out, say);
     if let Some(failure) = aided.and_then(|aided| aided.failure()) {
         say.remark(format!("{} failed ({failure}), and the CPU went on", device.name()));
     }
@@ -118,13 +120,20 @@ impl<'a> Way<'a> {
 }
 
 /// Writes the lists by one of some ways, the last of which may be the index.
-fn write(bundle: &Bundle, ways: Vec<Way<'_>>, args: &Recommend, out: &Path, say: &Say) -> Result<(), Failure> {
+fn write(
+    bundle: &Bundle,
+    chain: &Chain<'_>,
+    ways: Vec<Way<'_>>,
+    args: &Recommend,
+    out: &Path,
+    say: &Say,
+) -> Result<(), Failure> {
     let (count, k) = (bundle.users.len(), args.k);
     let parts = Parts::of(out)?;
     // Exact lists are the same wherever they are made, so parts made on one device serve another.
     let made_of = |through: bool| {
         let text = json!({ "bundle": bundle.manifest, "k": k, "where": args.condition, "repeat": args.repeat,
-            "through_index": through, "users_per_part": PART });
+            "through_index": through, "users_per_part": PART, "columns": COLUMNS });
         text.to_string()
     };
     let noted = fs::read_to_string(parts.folder.join(NOTE)).ok();
@@ -146,7 +155,7 @@ fn write(bundle: &Bundle, ways: Vec<Way<'_>>, args: &Recommend, out: &Path, say:
             bar.inc(rows.len() as u64);
         } else {
             let blocks = way.recommender.all(k, rows).inspect(|block| bar.inc(block.len() as u64));
-            parts.write(&path, bundle, blocks)?;
+            parts.write(&path, (bundle, chain), blocks)?;
         }
         files.push(path);
     }
@@ -157,8 +166,15 @@ fn write(bundle: &Bundle, ways: Vec<Way<'_>>, args: &Recommend, out: &Path, say:
     }
     let (lines, people) = (grouped(rows), grouped(count as u64));
     say.line(format!("{lines} rows for {people} users in {}, made {}", out.display(), way.what));
+    let by = counts(chain, (0..count as u32).map(UserRow::new));
+    let told: Vec<_> = by
+        .iter()
+        .filter(|(_, users)| **users > 0)
+        .map(|(by, users)| format!("{by} {}", grouped(*users as u64)))
+        .collect();
+    say.line(format!("answered by: {}", told.join(", ")));
     say.json(&json!({ "out": out, "rows": rows, "users": count, "way": way.what, "through_index": through,
-        "measured": rates, "kept_users": kept }))
+        "measured": rates, "kept_users": kept, "by": by }))
 }
 
 /// Measures some ways, if there are several, and takes the fastest exact one, or the index where it is clearly faster.
@@ -236,18 +252,18 @@ impl Parts {
     fn write(
         &self,
         path: &Path,
-        bundle: &Bundle,
+        (bundle, chain): (&Bundle, &Chain<'_>),
         blocks: impl Iterator<Item = Vec<(UserRow, Vec<Hit<ItemRow>>)>>,
     ) -> Result<(), Failure> {
         let out = &self.out;
         let failed = io("written", out);
         let mut file = self.temporary()?;
         let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-        let schema = batch(bundle, &[])?.schema();
+        let schema = batch(bundle, chain, &[])?.schema();
         let mut writer =
             ArrowWriter::try_new(file.as_file_mut(), schema, Some(properties)).map_err(io("written", out))?;
         for block in blocks {
-            writer.write(&batch(bundle, &block)?).map_err(io("written", out))?;
+            writer.write(&batch(bundle, chain, &block)?).map_err(io("written", out))?;
         }
         writer.close().map_err(io("written", out))?;
         file.as_file().sync_all().map_err(&failed)?;
@@ -305,19 +321,24 @@ fn copied(files: &[PathBuf], out: &mut File) -> Result<u64, ParquetError> {
     Ok(rows)
 }
 
-fn batch(bundle: &Bundle, block: &[(UserRow, Vec<Hit<ItemRow>>)]) -> Result<RecordBatch, Failure> {
+/// The columns of the result.
+const COLUMNS: [&str; 5] = ["user", "rank", "item", "score", "by"];
+
+fn batch(bundle: &Bundle, chain: &Chain<'_>, block: &[(UserRow, Vec<Hit<ItemRow>>)]) -> Result<RecordBatch, Failure> {
     let ranked = |(user, hits): &(UserRow, Vec<Hit<ItemRow>>)| {
-        (1u32..).zip(hits.clone()).map(|(rank, hit)| (*user, rank, hit)).collect::<Vec<_>>()
+        let by = chain.link(*user).name();
+        (1u32..).zip(hits.clone()).map(|(rank, hit)| (*user, rank, hit, by)).collect::<Vec<_>>()
     };
     // Arrow arrays are made from iterators that know their length, which one of nested lists does not.
-    let rows: Vec<(UserRow, u32, Hit<ItemRow>)> = block.iter().flat_map(ranked).collect();
-    let columns: [(&str, ArrayRef); 4] = [
-        ("user", Arc::new(StringArray::from_iter_values(rows.iter().map(|(user, _, _)| bundle.users.id(*user))))),
-        ("rank", Arc::new(UInt32Array::from_iter_values(rows.iter().map(|(_, rank, _)| *rank)))),
-        ("item", Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, _, hit)| bundle.items.id(hit.row))))),
-        ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|(_, _, hit)| hit.score)))),
+    let rows: Vec<(UserRow, u32, Hit<ItemRow>, &str)> = block.iter().flat_map(ranked).collect();
+    let columns: [ArrayRef; 5] = [
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|(user, ..)| bundle.users.id(*user)))),
+        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|(_, rank, ..)| *rank))),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, _, hit, _)| bundle.items.id(hit.row)))),
+        Arc::new(Float32Array::from_iter_values(rows.iter().map(|(_, _, hit, _)| hit.score))),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|(.., by)| *by))),
     ];
-    let columns = columns.map(|(name, column)| (name, column, false));
+    let columns = COLUMNS.into_iter().zip(columns).map(|(name, column)| (name, column, false));
     RecordBatch::try_from_iter_with_nullable(columns)
         .map_err(|error| Failure::new(format!("a list is no table: {error}")))
 }

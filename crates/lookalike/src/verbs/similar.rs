@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use lookalike_bundle::{Bundle, ItemRow, Learned, UserRow};
+use lookalike_bundle::{Bundle, ItemRow, Learned, Row, UserRow};
 use lookalike_retrieve::{Folding, similar, similar_by_weight, similar_to};
 use serde_json::json;
 
@@ -35,6 +35,12 @@ pub fn run(args: &Similar, say: &Say) -> Result<(), Failure> {
             Failure::new(format!("`{}` knows items and no embeddings of users to compare", bundle.manifest.model));
         return Err(failure.with_hint("ask for `--item`, or train a model with embeddings such as `ials`"));
     };
+    if users.row(user.index()).iter().all(|&number| number == 0.0) {
+        let failure = Failure::new(format!("`{}` knows nothing of user `{id}` to compare", bundle.manifest.model));
+        return Err(
+            failure.with_hint("they had nothing yet that it learned from; `lookalike recommend` falls back on others")
+        );
+    }
     let hits = similar(users, user, args.k);
     let rows: Vec<_> = (1..)
         .zip(&hits)

@@ -1,18 +1,20 @@
 //! `train`: store → model → bundle, evaluated beside its baselines and indexed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use lookalike_bundle::{Bundle, History, ItemRow, Learned, Manifest, Repeat, Row};
+use lookalike_bundle::{Bundle, Extra, History, ItemRow, Learned, Manifest, Repeat, Row};
 use lookalike_dataset::Dataset;
-use lookalike_retrieve::{Audit, IndexSettings};
+use lookalike_retrieve::{Audit, FRIENDS, Friends, IndexSettings};
 use lookalike_train::device::{self, Device, DeviceChoice};
 use lookalike_train::{Entry, FitError, Fitted, Identity, Knobs, Phase, Plan, Preset, TwoTower, Verdict, Watch, fit};
 use serde_json::{Value, json};
 
 use super::evaluate::Evaluation;
 use crate::cli::{Common, Train};
+use crate::cold::untouched;
 use crate::failure::{Failure, io};
 use crate::judge::{Bench, PROTOCOL};
 use crate::portraits::{self, Entered};
@@ -72,19 +74,19 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let spinner = say.counter("evaluating, indexing");
     let mut bundle = bundle(&data, &workspace, &preset, &device, identity, &fitted)?;
     // Both run on all threads; neither depends on how they are shared.
-    let embeddings = bundle.learned.users().zip(bundle.learned.items());
     let settings = IndexSettings { seed: common.seed, ..IndexSettings::default() };
     let (evaluation, built) = std::thread::scope(|scope| {
         let index = scope.spawn(|| {
-            let (start, (users, items)) = (Instant::now(), embeddings?);
-            Some(super::index::build(users, items, settings).map(|built| (built, start.elapsed().as_secs_f64())))
+            let start = Instant::now();
+            let built = super::index::build(&bundle, settings).transpose()?;
+            Some(built.map(|built| (built, start.elapsed().as_secs_f64())))
         });
         let evaluation = Evaluation::of(&data, &bundle, common.seed);
         let seconds = late.elapsed().as_secs_f64();
         let built = index.join().unwrap_or_else(|_| Some(Err(Failure::new("building the index failed unexpectedly"))));
         ((evaluation, seconds), built)
     });
-    let (evaluation, evaluate_seconds) = evaluation;
+    let (evaluation, evaluate_seconds) = (evaluation.0?, evaluation.1);
     bundle.manifest.metrics = to_value(&evaluation.models)?;
     // A model whose index falls short is still a model: it is kept, and answers exactly.
     let mut attach = |((bytes, audit), seconds): ((Vec<u8>, Audit), f64)| {
@@ -156,7 +158,7 @@ fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, ente
     say.line(format!("model: {}, {what}. {}", preset.name, preset.when));
     say.line(format!(
         "data: {} users, {} items, {} pairs to learn from, then {} more up to the test part",
-        count(data.users.len()),
+        count(data.full.rows_in_use()),
         count(data.items.len()),
         count(data.train.len()),
         count(data.full.len() - data.train.len()),
@@ -166,6 +168,14 @@ fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, ente
     }
     for line in entered.into_iter().flat_map(Entered::lines) {
         say.line(line);
+    }
+    let others = data.users.len() - data.full.rows_in_use();
+    if others > 0 {
+        say.line(format!("      {} more users have no history, and something else is known of them", count(others)));
+    }
+    if !data.friendships.is_empty() {
+        let with = data.friendships.rows().filter(|&user| !data.friendships.cols(user).is_empty()).count();
+        say.line(format!("      {} users have friends among the users", count(with)));
     }
     let has = Plan::available().map_or(String::new(), |bytes| format!(" of {} free", gigabytes(bytes)));
     say.line(format!("memory: about {}{has}", gigabytes(plan.total)));
@@ -270,6 +280,16 @@ fn bundle(
     };
     let entries = data.full.pairs().map(|pair| (pair.row, pair.col, pair.weight));
     let history = History::new(data.users.len(), data.items.len(), entries);
+    let mut learned = fitted.learned.clone();
+    if let Learned::Embeddings { users, .. } = &mut learned {
+        untouched(data, preset).into_iter().for_each(|row| users.row_mut(row).fill(0.0));
+    }
+    let mut extra = BTreeMap::new();
+    let friends = &data.friendships;
+    if !friends.is_empty() {
+        let friends = Friends::new(friends.offsets().to_vec(), friends.all_cols().to_vec())?;
+        extra.insert(FRIENDS.to_owned(), Extra::Bytes(friends.to_bytes()?));
+    }
     Ok(Bundle {
         manifest: Manifest {
             product: env!("CARGO_PKG_VERSION").to_owned(),
@@ -291,10 +311,10 @@ fn bundle(
         users: data.users.clone(),
         items: data.items.clone(),
         item_info: data.item_info.clone(),
-        learned: fitted.learned.clone(),
+        learned,
         tensors: fitted.tensors.clone(),
         history: history.map_err(|error| Failure::new(format!("the history does not fit the bundle: {error}")))?,
-        extra: Default::default(),
+        extra,
     })
 }
 
@@ -307,6 +327,9 @@ fn examples(data: &Dataset, bundle: &Bundle) -> String {
     let mut users: Vec<_> = data.test.truth.rows().filter(|&user| !data.test.truth.cols(user).is_empty()).collect();
     users.sort_by_key(|&user| (bundle.history.items(user).len(), user));
     let picked: Vec<_> = [1, 2, 3].iter().filter_map(|quarter| users.get(users.len() * quarter / 4).copied()).collect();
+    if picked.is_empty() {
+        return String::new();
+    }
     let lists = Recommender::new(bundle).for_users(&picked, SHOWN);
     let mut text = String::new();
     for (user, hits) in picked.iter().zip(lists) {

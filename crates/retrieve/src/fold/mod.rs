@@ -85,7 +85,7 @@ impl<'a> Folding<'a, ItemRow> {
     /// Users, from the items they had.
     pub fn of_users(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
         match &bundle.learned {
-            Learned::Embeddings { items, .. } => Self::new(bundle, items),
+            Learned::Embeddings { items, .. } => Self::new(bundle, items, items.rows()),
             Learned::ItemWeights(_) => Ok(Self { rule: Rule::History, row: PhantomData }),
         }
     }
@@ -95,7 +95,7 @@ impl<'a> Folding<'a, UserRow> {
     /// Items, from the users who had them.
     pub fn of_items(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
         match &bundle.learned {
-            Learned::Embeddings { users, .. } => Self::new(bundle, users),
+            Learned::Embeddings { users, .. } => Self::new(bundle, users, bundle.history.users_in_use()),
             Learned::ItemWeights(_) => Err(RetrieveError::NoFolding { model: bundle.manifest.model.clone() }),
         }
     }
@@ -103,11 +103,11 @@ impl<'a> Folding<'a, UserRow> {
 
 impl<'a, R: Row> Folding<'a, R> {
     /// Looks at the whole of `table` once: O(rows · dim²) for implicit ALS.
-    fn new(bundle: &Bundle, table: &'a Matrix) -> Result<Self, RetrieveError> {
+    fn new(bundle: &Bundle, table: &'a Matrix, rows: usize) -> Result<Self, RetrieveError> {
         let manifest = &bundle.manifest;
         let rule = match Trained::deserialize(&manifest.preset) {
             Ok(Trained::Ials { alpha0, reg, nu, confidence }) => {
-                Rule::Ridge(Ridge::new(table, alpha0, reg, nu), confidence)
+                Rule::Ridge(Ridge::new(table, rows, (alpha0, reg, nu)), confidence)
             }
             Ok(Trained::TwoTower { tau, negative_weight, cosine: true }) => {
                 Rule::Sphere(Sphere::new(table, tau, negative_weight, manifest.seed))

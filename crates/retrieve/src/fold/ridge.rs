@@ -13,6 +13,8 @@ const CHUNK: usize = 1024;
 
 pub(super) struct Ridge<'a> {
     table: &'a Matrix,
+    /// N.
+    rows: usize,
     arch: Arch,
     alpha0: f64,
     reg: f64,
@@ -22,7 +24,8 @@ pub(super) struct Ridge<'a> {
 }
 
 impl<'a> Ridge<'a> {
-    pub(super) fn new(table: &'a Matrix, alpha0: f64, reg: f64, nu: f64) -> Self {
+    /// `rows` is how many of the table count: those of users without a history are zeros, and do not.
+    pub(super) fn new(table: &'a Matrix, rows: usize, (alpha0, reg, nu): (f64, f64, f64)) -> Self {
         let (arch, dim) = (Arch::new(), table.cols());
         let partial = table.data().par_chunks((CHUNK * dim).max(1)).map(|rows| {
             let mut sum = vec![0.0; dim * dim];
@@ -37,7 +40,7 @@ impl<'a> Ridge<'a> {
         for partial in partial.collect::<Vec<_>>() {
             base.iter_mut().zip(partial).for_each(|(sum, number)| *sum += number);
         }
-        Self { table, arch, alpha0, reg, nu, base }
+        Self { table, rows, arch, alpha0, reg, nu, base }
     }
 
     /// The row that these rows of the table, with their weights, ask for; `None` if the equations have no one solution.
@@ -50,7 +53,7 @@ impl<'a> Ridge<'a> {
             right.iter_mut().zip(&vector).for_each(|(sum, number)| *sum += weight * number);
             mass += weight;
         }
-        let ridge = self.reg * (mass + self.alpha0 * self.table.rows() as f64).powf(self.nu);
+        let ridge = self.reg * (mass + self.alpha0 * self.rows as f64).powf(self.nu);
         (0..dim).for_each(|at| matrix[at * dim + at] += ridge);
         self.arch.dispatch(|| cholesky(&mut matrix, dim))?;
         substitute(&matrix, &mut right);
@@ -137,7 +140,7 @@ mod tests {
             let table = random(rows, dim, seed);
             let seen: Vec<(usize, f64)> = (0..rows).step_by(step).map(|row| (row, 0.5 + row as f64 / 7.0)).collect();
             let knobs = [0.2, 0.05, nu];
-            let x = Ridge::new(&table, 0.2, 0.05, nu).solve(seen.iter().copied()).unwrap();
+            let x = Ridge::new(&table, table.rows(), (0.2, 0.05, nu)).solve(seen.iter().copied()).unwrap();
             let x: Vec<f64> = x.into_iter().map(f64::from).collect();
             let least = loss(&table, &seen, knobs, &x);
             for at in 0..dim {
@@ -155,7 +158,10 @@ mod tests {
         let table = random(5 * CHUNK + 7, 6, 3);
         let on = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| Ridge::new(&table, 0.1, 0.01, 1.0).solve([(3, 1.0), (900, 2.0)].into_iter())).unwrap()
+            pool.install(|| {
+                Ridge::new(&table, table.rows(), (0.1, 0.01, 1.0)).solve([(3, 1.0), (900, 2.0)].into_iter())
+            })
+            .unwrap()
         };
         assert_eq!(on(1), on(3));
     }
@@ -163,7 +169,7 @@ mod tests {
     #[test]
     fn equations_without_a_solution() {
         let table = Matrix::zeros(4, 3);
-        assert!(Ridge::new(&table, 0.1, 0.0, 1.0).solve([(1, 1.0)].into_iter()).is_none());
-        assert!(Ridge::new(&random(4, 3, 1), 0.1, 0.1, 1.0).solve([(1, f64::INFINITY)].into_iter()).is_none());
+        assert!(Ridge::new(&table, table.rows(), (0.1, 0.0, 1.0)).solve([(1, 1.0)].into_iter()).is_none());
+        assert!(Ridge::new(&random(4, 3, 1), 4, (0.1, 0.1, 1.0)).solve([(1, f64::INFINITY)].into_iter()).is_none());
     }
 }

@@ -22,6 +22,8 @@ pub struct TwoTower {
     pub trend: bool,
     /// Whether it enters which attributes the items had that a user had: of each field, the shares of its values.
     pub taste: bool,
+    /// Whether it enters what a user's friends had, where the store joins users.
+    pub friends: bool,
     /// The chance that the id of a user or an item is left out of a step, so that the rest learns to do without; at 1, ids
     /// are no inputs.
     pub id_dropout: f32,
@@ -96,6 +98,7 @@ impl TwoTower {
         "half_life",
         "trend",
         "taste",
+        "friends",
         "id_dropout",
         "cosine",
         "batch",

@@ -287,6 +287,9 @@ fn inputs<'a>(data: &'a Dataset, knobs: &Knobs, times: [usize; 2]) -> Result<[[I
         if knobs.taste {
             users = users.beside(&taste(parts[time], &data.item_features));
         }
+        if knobs.friends {
+            users = users.beside(&data.friends[time]);
+        }
         if knobs.base.is_some() {
             users = users.beside(&everyone(data.users.len()));
         }

@@ -1,0 +1,207 @@
+//! Users without a history: who they are, who answers for them, and what that is worth.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{GROUPS, Said, Shop, TOML, parquet_rows};
+use lookalike_bundle::{Bundle, Learned};
+use serde_json::{Value, json};
+
+/// Cold users with friends in the group that their number is of.
+const COLD: usize = 8;
+
+const EDGES: &str = r#"
+[sources.circle]
+path = "circle.csv"
+table = "edges"
+kind = "friend"
+at = { column = "since", stored_as = "UTC" }
+map = { from = "one", to = "other" }
+
+[sources.sent]
+path = "sent.csv"
+table = "edges"
+kind = "targeted"
+map = { from = "campaign", to = "who" }
+
+[interactions]
+"#;
+
+/// The shop with people who bought nothing before June: `c0` … have friends who did, `late` has one since June alone,
+/// `lone` has none, and `edge` stands at the end of a friendship and nowhere else. `guest` is known by June alone.
+fn shop() -> Shop {
+    let shop = Shop::new();
+    shop.write("lookalike.toml", TOML.replacen("[interactions]\n", EDGES.trim_start(), 1));
+    let mut people = std::fs::read_to_string(shop.path("people.csv")).unwrap();
+    let (mut circle, mut june) = ("one,other,since\n".to_owned(), String::new());
+    for n in 0..COLD {
+        people += &format!("c{n},young\n");
+        for nth in 0..5 {
+            circle += &format!("c{n},u{:02},2023-05-01 10:00:00\n", n % GROUPS + nth * GROUPS);
+        }
+        for nth in 0..6 {
+            june += &format!("c{n},i{:03},2024-06-20 10:00:00,5.00\n", n % GROUPS + nth * 2 * GROUPS);
+        }
+    }
+    people += "lone,old\nlate,old\n";
+    circle += "u01,late,2024-06-02 10:00:00\nedge,u02,\n";
+    for who in ["lone", "late", "guest"] {
+        june += &format!("{who},i003,2024-06-21 10:00:00,5.00\n");
+    }
+    shop.write("people.csv", people).write("circle.csv", circle).write("lines.csv", common::lines() + &june);
+    shop.write("sent.csv", "campaign,who\nspring,u03\nspring,lone\n");
+    shop
+}
+
+fn trained(shop: Shop) -> Shop {
+    shop.train(&["--epochs", "4", "--quiet"]).ok();
+    shop
+}
+
+fn recommend(shop: &Shop, args: &[&str]) -> Said {
+    shop.run(&[&["recommend", "--run", "runs/ials"], args].concat())
+}
+
+fn own(list: &Value, group: usize) -> usize {
+    let items = list["items"].as_array().unwrap().iter();
+    items.filter(|item| item["item"].as_str().unwrap()[1..].parse::<usize>().unwrap() % GROUPS == group).count()
+}
+
+#[test]
+fn figures_of_the_others_stay_and_cold_users_have_their_own() {
+    let train = ["--epochs", "4", "--json", "--quiet"];
+    let (with, without) = (shop(), Shop::new());
+    let (with, without) = (with.train(&train).json(), without.train(&train).json());
+    assert_eq!((&with["index"], &with["best_epoch"]), (&without["index"], &without["best_epoch"]));
+    let (with, without) = (&with["metrics"], &without["metrics"]);
+    assert_eq!(with["users"], without["users"]);
+    assert!(without["cold"].is_null());
+    let mut models = with["models"].as_array().unwrap().clone();
+    let names: Vec<_> = models.iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names, ["ials", "item-kNN", "personal frequency", "popularity", "friends", "random"]);
+    for model in &mut models {
+        let cold = model["buckets"].as_array_mut().unwrap().remove(0);
+        assert_eq!((&cold["name"], &cold["users"]), (&json!("cold"), &json!(COLD + 2)));
+    }
+    models.remove(4);
+    assert_eq!(json!(models), without["models"]);
+
+    let cold = &with["cold"];
+    assert_eq!((&cold["users"], &cold["held_out_pairs"]), (&json!(COLD + 2), &json!(COLD * 6 + 2)));
+    let links = cold["links"].as_array().unwrap();
+    let counts = |key: &str| links.iter().map(|link| link[key].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(counts("answers"), [0, COLD as u64, COLD as u64 + 2]);
+    assert_eq!(counts("answers_in_chain"), [0, COLD as u64, 2]);
+    let figure = |of: &Value| of["ndcg@10"].as_f64().unwrap();
+    assert_eq!(figure(&links[0]), 0.0);
+    assert!(figure(&links[1]) > 2.0 * figure(&links[2]) && figure(&cold["chain"]) >= figure(&links[1]), "{cold:#}");
+    // The chain's lists are those of a baseline that was written apart.
+    let friends = with["models"][4]["buckets"][0].clone();
+    assert_eq!(friends["precision@10"], cold["chain"]["precision@10"]);
+}
+
+#[test]
+fn each_user_is_answered_by_the_first_link_that_knows_them() {
+    let shop = trained(shop());
+    for (user, by) in
+        [("u00", "model"), ("c1", "friends"), ("edge", "friends"), ("late", "popular"), ("lone", "popular")]
+    {
+        for how in [&["--json"][..], &["--json", "--exact"], &["--json", "--repeat"]] {
+            let list = recommend(&shop, &[&["--user", user], how].concat()).json();
+            assert_eq!((&list["by"], list["items"].as_array().unwrap().len()), (&json!(by), 10), "{user} {how:?}");
+        }
+    }
+    let list = recommend(&shop, &["--user", "c1", "--json"]).json();
+    assert!(own(&list, 1) >= 9, "{list:#}");
+    let list = recommend(&shop, &["--user", "c1", "--json", "--where", "brand = 'brand 3'"]).json();
+    let brand = |item: &Value| item["item"].as_str().unwrap()[1..].parse::<usize>().unwrap() % 7;
+    assert!(list["items"].as_array().unwrap().iter().all(|item| brand(item) == 3));
+    recommend(&shop, &["--user", "c1"]).says(&["user c1: 0 items in the history; answered by what friends had"]);
+    recommend(&shop, &["--user", "lone"]).says(&["answered by what is popular"]);
+    recommend(&shop, &["--user", "u00"]).says(&["answered by the model, found through the index"]);
+    shop.run(&["similar", "--run", "runs/ials", "--user", "c1"]).hints(1, &["knows nothing of user `c1`"]);
+    // Whoever nothing is known of is no user, and neither is what addressed users.
+    for nobody in ["guest", "spring"] {
+        recommend(&shop, &["--user", nobody]).hints(1, &[nobody, "does not occur"]);
+    }
+}
+
+#[test]
+fn all_lists_say_who_answered() {
+    let shop = trained(shop());
+    let said = recommend(&shop, &["--all", "--out", "all.parquet", "--json"]).json();
+    assert_eq!(said["by"], json!({ "model": 100, "friends": COLD + 1, "popular": 2 }));
+    recommend(&shop, &["--all", "--out", "all.parquet"]).says(&["answered by: friends 9, model 100, popular 2"]);
+    let rows = parquet_rows(&shop.path("all.parquet"));
+    let by = |user: &str| {
+        let mine = rows.iter().filter(|row| row.split('|').next() == Some(user));
+        mine.map(|row| row.split('|').next_back().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((by("u00"), by("c7"), by("lone")), (vec!["model"; 10], vec!["friends"; 10], vec!["popular"; 10]));
+    assert_eq!(rows.len(), (100 + COLD + 3) * 10);
+}
+
+#[test]
+fn weights_from_item_to_item_know_nobody_without_a_history() {
+    let shop = shop();
+    shop.train(&["--model", "ease", "--quiet"]).says(&["model, else friends, else popular"]);
+    let list = shop.run(&["recommend", "--run", "runs/ease", "--user", "c2", "--json"]).json();
+    assert!(list["by"] == "friends" && own(&list, 2) >= 9);
+}
+
+#[test]
+fn a_vector_that_no_step_touched_is_none() {
+    let shop = shop();
+    shop.train(&["--model", "softmax-mf", "--epochs", "2", "--quiet"]).ok();
+    let Learned::Embeddings { users, .. } = Bundle::read(&shop.path("runs/softmax-mf/bundle")).unwrap().learned else {
+        panic!("a factorization has embeddings")
+    };
+    let zeros = (0..users.rows()).filter(|&row| users.row(row).iter().all(|&number| number == 0.0));
+    assert!(zeros.eq(100..users.rows()) && users.rows() == 100 + COLD + 3);
+}
+
+#[test]
+fn towers_know_users_by_what_they_are() {
+    let shop = shop();
+    shop.train(&["--model", "two-tower", "--epochs", "2", "--quiet"]).ok();
+    let list = shop.run(&["recommend", "--run", "runs/two-tower", "--user", "c1", "--json"]).json();
+    assert_eq!((&list["by"], list["items"].as_array().unwrap().len()), (&json!("model"), 10));
+    // Of this one no value is known.
+    let list = shop.run(&["recommend", "--run", "runs/two-tower", "--user", "edge", "--json"]).json();
+    assert_eq!(list["by"], "friends");
+    let result = shop.run(&["evaluate", "--run", "runs/two-tower", "--json"]).json();
+    assert_eq!(result["cold"]["links"][0]["answers_in_chain"], json!(COLD + 2));
+}
+
+#[test]
+fn people_read_a_table_by_activity_and_one_by_link() {
+    let shop = trained(shop());
+    shop.run(&["evaluate", "--run", "runs/ials"]).says(&[
+        "items had",
+        "cold          10  ials",
+        "more ",
+        "users without a history, of whom something else is known: 10 with 50 held-out pairs",
+        "model, else friends, else popular",
+    ]);
+}
+
+#[test]
+fn a_split_given_by_files_has_cold_users_from_its_sources() {
+    let shop = shop();
+    let (mut train, mut test) = ("user,item\n".to_owned(), "user,item\n".to_owned());
+    for line in common::lines().lines().skip(1) {
+        let fields: Vec<_> = line.split(',').collect();
+        train += &format!("{},{}\n", fields[0], fields[1]);
+    }
+    for n in 0..COLD {
+        test += &format!("c{n},i{:03}\n", n % GROUPS);
+    }
+    let toml = TOML.replacen("[interactions]\n", EDGES.trim_start(), 1);
+    let split = r#"split = { kind = "time", test_from = "2024-06-01", validation_days = 28 }"#;
+    assert!(toml.contains(split));
+    let toml = toml.replace(split, r#"split = { kind = "given", train = "train.csv", test = "test.csv" }"#);
+    shop.write("lookalike.toml", toml).write("train.csv", train).write("test.csv", test);
+    let said =
+        shop.train(&["--epochs", "4"]).says(&["nothing is held out of users with a history", "cold           8"]);
+    assert!(said.out.contains("100 users, ") && said.out.contains("11 more users have no history"), "{}", said.out);
+}

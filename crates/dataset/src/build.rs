@@ -10,15 +10,15 @@ use crate::{Csr, Error, Features, FeaturesBuilder, Pair, stream_seed};
 /// Which part of the split an event belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The beginning of the training part, without its last stretch: what a model knows that is learned from by another,
-    /// which adds to it. Nobody else tells it from the training part.
-    Earlier,
-    /// What a model may learn from while its epochs and knobs are chosen.
+    /// What a model may learn from while its epochs and knobs are chosen; where it is cut into stretches, the last one.
     Train,
     /// What epochs and knobs are chosen by; the final model learns from it too.
     Validation,
     /// What the final figures are read from, once.
     Test,
+    /// An earlier stretch of the training part, counted from the oldest. Nobody tells it from the rest of the training part
+    /// but a model that learns what happened after a time from what was known by then.
+    Earlier(usize),
 }
 
 /// Held-out items per user, without those that no model could have known.
@@ -50,17 +50,17 @@ pub struct Dataset {
     pub item_features: Features,
     /// What a portrait says of users, as of the ends of [`Dataset::parts`], in the same values; without any unless somebody
     /// put them there.
-    pub portraits: [Features; 3],
+    pub portraits: Vec<Features>,
     /// What the friends of each user had, as of the same ends and in the same values: a field `friends` whose values are ids
     /// of items, weighed so that a bag has length 1; without values where the store joins no users.
-    pub friends: [Features; 3],
+    pub friends: Vec<Features>,
     /// Who is a friend of whom, as of the end of [`Dataset::full`]; every weight is 1.
     pub friendships: Csr<UserRow, UserRow>,
     /// How many days before the ends of [`Dataset::parts`] each of their entries was met last; empty unless somebody put
     /// them there.
-    pub ages: [Vec<f32>; 3],
-    /// The part learned from without its last stretch; empty unless it was asked for.
-    pub earlier: Csr<UserRow, ItemRow>,
+    pub ages: Vec<Vec<f32>>,
+    /// The part learned from without its last stretches, that without most of them first; as many as were asked for.
+    pub earlier: Vec<Csr<UserRow, ItemRow>>,
     /// The part learned from while epochs and knobs are chosen.
     pub train: Csr<UserRow, ItemRow>,
     /// Training and validation part together: what the final model learns from.
@@ -76,10 +76,10 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// What was known at three times, each of which knew what the one before it did: [`Dataset::earlier`],
+    /// What was known at several times, each of which knew what the one before it did: [`Dataset::earlier`],
     /// [`Dataset::train`] and [`Dataset::full`].
-    pub fn parts(&self) -> [&Csr<UserRow, ItemRow>; 3] {
-        [&self.earlier, &self.train, &self.full]
+    pub fn parts(&self) -> Vec<&Csr<UserRow, ItemRow>> {
+        self.earlier.iter().chain([&self.train, &self.full]).collect()
     }
 }
 
@@ -133,8 +133,10 @@ struct Event {
 pub struct Builder {
     users: Interner,
     items: Interner,
-    /// By [`Part`].
-    events: [Vec<Event>; 4],
+    /// Training, validation and test part.
+    events: [Vec<Event>; 3],
+    /// Earlier stretches of the training part, from the oldest.
+    earlier: Vec<Vec<Event>>,
     /// Users who get a row even without an event before the test part.
     known: Vec<u32>,
 }
@@ -143,7 +145,7 @@ impl Builder {
     /// Adds one event. Weights of the same user and item add up within a part.
     pub fn push(&mut self, user: &str, item: &str, weight: f32, part: Part) {
         let (user, item) = (self.users.row(user), self.items.row(item));
-        self.events[part as usize].push(Event { user, item, weight });
+        self.events_of(part).push(Event { user, item, weight });
     }
 
     /// Notes a user of whom something but events is known: they get a row in any case.
@@ -159,7 +161,7 @@ impl Builder {
 
     /// Whether no event was added.
     pub fn is_empty(&self) -> bool {
-        self.events.iter().all(Vec::is_empty)
+        self.events.iter().chain(&self.earlier).all(Vec::is_empty)
     }
 
     /// Moves a share of the training pairs to validation, for splits that come without a validation part.
@@ -167,9 +169,28 @@ impl Builder {
         self.draw(share, seed, Part::Train, Part::Validation);
     }
 
-    /// Takes all but a share of the training pairs as those of an earlier time, where no time is known.
-    pub fn draw_earlier(&mut self, share: f64, seed: u64) {
-        self.draw(1.0 - share, seed, Part::Train, Part::Earlier);
+    /// Cuts the training part into stretches where no time is known: each has a share of the pairs, the oldest the rest.
+    pub fn draw_earlier(&mut self, stretches: usize, share: f64, seed: u64) {
+        let mut from = Part::Train;
+        for nth in (0..stretches).rev() {
+            let part = Part::Earlier(nth);
+            self.draw(1.0 - share, stream_seed(seed, nth as u64, 0), from, part);
+            from = part;
+        }
+    }
+
+    fn events_of(&mut self, part: Part) -> &mut Vec<Event> {
+        let [train, validation, test] = &mut self.events;
+        match part {
+            Part::Train => train,
+            Part::Validation => validation,
+            Part::Test => test,
+            Part::Earlier(nth) => {
+                let stretches = self.earlier.len().max(nth + 1);
+                self.earlier.resize_with(stretches, Vec::new);
+                &mut self.earlier[nth]
+            }
+        }
     }
 
     /// Moves a share of the pairs from one part to another, drawn by a hash of the seed, the user's and the item's id.
@@ -183,8 +204,8 @@ impl Builder {
             let drawn = stream_seed(seed, users[event.user as usize], items[event.item as usize]);
             ((drawn >> 11) as f64) < share * (1u64 << 53) as f64
         };
-        let moved: Vec<Event> = self.events[from as usize].extract_if(.., drawn).collect();
-        self.events[to as usize].extend(moved);
+        let moved: Vec<Event> = self.events_of(from).extract_if(.., drawn).collect();
+        self.events_of(to).extend(moved);
     }
 
     /// Sorts everything into rows. `split` describes the split in words. `describe` receives the vocabularies and
@@ -194,8 +215,8 @@ impl Builder {
         split: String,
         describe: impl FnOnce(&Vocab<UserRow>, &Vocab<ItemRow>) -> Result<Described, Error>,
     ) -> Result<Dataset, Error> {
-        let [earlier, recent, validation, test] = &self.events;
-        let before_test = || earlier.iter().chain(recent).chain(validation);
+        let [recent, validation, test] = &self.events;
+        let before_test = || self.earlier.iter().flatten().chain(recent).chain(validation);
         let (users, user_rows) = vocabulary(&self.users, before_test().map(|event| event.user), &self.known)?;
         let (items, item_rows) = vocabulary(&self.items, before_test().map(|event| event.item), &[])?;
         let pair = |event: &Event| {
@@ -212,8 +233,9 @@ impl Builder {
             pairs.len()
         };
         let (held, tested) = ((csr(&[validation]), distinct(validation)), (csr(&[test]), distinct(test)));
-        let (train, full) = (csr(&[earlier, recent]), csr(&[earlier, recent, validation]));
-        let earlier = csr(&[earlier]);
+        let all: Vec<&Vec<Event>> = self.earlier.iter().chain([recent, validation]).collect();
+        let earlier: Vec<_> = (1..=self.earlier.len()).map(|stretches| csr(&all[..stretches])).collect();
+        let (train, full) = (csr(&all[..=self.earlier.len()]), csr(&all));
         let validation = HeldOut::new(held.0, &train, held.1);
         let test = HeldOut::new(tested.0, &full, tested.1);
         let untested = test.truth.is_empty() && test.cold.is_empty();
@@ -230,10 +252,10 @@ impl Builder {
             item_info: described.item_info,
             user_features: described.user_features.finish(users.len(), 2),
             item_features: described.item_features.finish(items.len(), 2),
-            portraits: std::array::from_fn(|_| Features::none(users.len())),
-            friends: std::array::from_fn(|_| Features::none(users.len())),
+            portraits: vec![Features::none(users.len()); earlier.len() + 2],
+            friends: vec![Features::none(users.len()); earlier.len() + 2],
             friendships: Csr::from_pairs(users.len(), users.len(), &[]),
-            ages: Default::default(),
+            ages: vec![Vec::new(); earlier.len() + 2],
             earlier,
             users,
             items,
@@ -399,7 +421,7 @@ mod tests {
             builder.events.map(|part| part.iter().map(|event| event.item).collect::<Vec<_>>())
         };
         assert!(draw(1) == draw(1) && draw(1) != draw(2));
-        let [_, train, drawn, test] = draw(1).map(|part| part.len());
+        let [train, drawn, test] = draw(1).map(|part| part.len());
         assert!((60..120).contains(&drawn), "{drawn} of 900");
         assert_eq!((train + drawn, test), (900, 100));
     }

@@ -53,17 +53,16 @@ pub(crate) fn graph(edges: &[Edge], users: usize, end: Option<i64>) -> Csr<UserR
 /// What the friends of every user had at several times, as features whose values all times share: an item weighs as many
 /// friends as had it, divided so that a bag has length 1. A bag holds the [`MOST`] heaviest items, those of lower rows first
 /// among equals. Times are given as who was a friend then, and what users had.
-pub(crate) fn bags<const N: usize>(
-    times: [(&Csr<UserRow, UserRow>, &Csr<UserRow, ItemRow>); N],
+pub(crate) fn bags(
+    times: &[(&Csr<UserRow, UserRow>, &Csr<UserRow, ItemRow>)],
     items: &Vocab<ItemRow>,
-) -> [Features; N] {
+) -> Vec<Features> {
     let users = times.first().map_or(0, |(friends, _)| friends.n_rows());
     if times.iter().all(|(friends, _)| friends.is_empty()) {
-        return std::array::from_fn(|_| Features::none(users));
+        return vec![Features::none(users); times.len()];
     }
     let all = times.iter().flat_map(|(friends, learned)| bags_then(friends, learned)).collect();
-    let mut groups = Features::of(FIELD, |item| items.id(ItemRow::new(item)), items.len(), all).in_groups_of(users);
-    std::array::from_fn(|time| std::mem::take(&mut groups[time]))
+    Features::of(FIELD, |item| items.id(ItemRow::new(item)), items.len(), all).in_groups_of(users)
 }
 
 /// The bags at one time, by the rows of items.
@@ -144,7 +143,7 @@ mod tests {
         ) {
             let had = learned(&pairs);
             let edges: Vec<Edge> = edges.iter().filter(|(from, to, _)| from != to).map(edge).collect();
-            let [features] = bags([(&graph(&edges, USERS, end), &had)], &items());
+            let features = bags(&[(&graph(&edges, USERS, end), &had)], &items()).remove(0);
             for user in 0..USERS {
                 let found = features.weighed(user).map(|(value, weight)| (features.names()[value as usize].clone(), weight));
                 prop_assert_eq!(found.collect::<Vec<_>>(), slow(&edges, &had, end, user));
@@ -154,7 +153,7 @@ mod tests {
 
     #[test]
     fn without_edges_there_is_nothing() {
-        let none = bags([(&graph(&[], USERS, None), &learned(&[(0, 1)]))], &items());
+        let none = bags(&[(&graph(&[], USERS, None), &learned(&[(0, 1)]))], &items());
         assert_eq!(none, [Features::none(USERS)]);
     }
 
@@ -162,7 +161,7 @@ mod tests {
     fn a_bag_has_length_one_and_its_field_is_a_field() {
         let had = learned(&[(1, 5), (2, 5), (2, 7)]);
         let graph = graph(&[edge(&(0, 1, None)), edge(&(2, 0, None))], USERS, None);
-        let [bags] = bags([(&graph, &had)], &items());
+        let bags = bags(&[(&graph, &had)], &items()).remove(0);
         assert_eq!(
             (bags.names(), bags.fields()),
             (&["friends=i005".to_owned(), "friends=i007".to_owned()][..], vec!["friends"])

@@ -14,5 +14,5 @@ pub use build::{Builder, Dataset, Described, HeldOut, Part};
 pub use csr::{Csr, Pair};
 pub use error::Error;
 pub use features::{Features, FeaturesBuilder};
-pub use read::{ages, fingerprint, load, load_with_earlier};
+pub use read::{ages, fingerprint, load, load_in_stretches};
 pub use sample::{Shuffled, stream_seed};

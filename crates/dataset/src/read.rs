@@ -18,17 +18,17 @@ const DRAW_SEED: u64 = 1;
 
 /// Reads the data set of a project; the store must be there unless the split is given by files.
 pub fn load(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> {
-    read(project, store, false)
+    load_in_stretches(project, store, 0)
 }
 
-/// The same with [`Dataset::earlier`]: the training part without its last stretch. By time that is as long as the validation
-/// part; by user it is the event before it; otherwise a tenth of the pairs is drawn.
-pub fn load_with_earlier(project: &Project, store: Option<&Store>) -> Result<Dataset, Error> {
-    read(project, store, true)
-}
-
-fn read(project: &Project, store: Option<&Store>, earlier: bool) -> Result<Dataset, Error> {
-    let before = if earlier { Part::Earlier } else { Part::Train };
+/// The same with [`Dataset::earlier`]: the training part without its last stretches. By time a stretch is as long as the
+/// validation part; by user it is one event; otherwise it is a tenth of the pairs, drawn.
+pub fn load_in_stretches(project: &Project, store: Option<&Store>, stretches: usize) -> Result<Dataset, Error> {
+    // From the number of stretches that follow.
+    let part_before = |later: usize| match later {
+        0 => Part::Train,
+        later => Part::Earlier(stretches.saturating_sub(later)),
+    };
     let mut builder = Builder::default();
     let mut without_item = 0;
     let split = match &project.interactions.split {
@@ -41,28 +41,28 @@ fn read(project: &Project, store: Option<&Store>, earlier: bool) -> Result<Datas
                 Some(path) => push(path, Part::Validation)?,
                 None => builder.draw_validation(DRAWN, DRAW_SEED),
             }
-            if earlier {
-                builder.draw_earlier(DRAWN, DRAW_SEED + 1);
-            }
+            builder.draw_earlier(stretches, DRAWN, DRAW_SEED + 1);
             let drawn = match validation {
                 Some(_) => "validation given".to_owned(),
                 None => format!("validation: {:.0} % of the training pairs, drawn", DRAWN * 100.0),
             };
             format!("train and test given; {drawn}")
         }
-        Split::Time { validation_days, .. } => {
+        Split::Time { test_from, validation_days } => {
             let zone = &project.timezone;
-            let days = project.interactions.split.ends(zone).unwrap_or([Date::MAX; 3]);
-            let [recent, validation, test] = days.map(|day| midnight(project, day));
-            let part = |at| match at {
-                at if at >= test => Part::Test,
-                at if at >= validation => Part::Validation,
-                at if at >= recent => Part::Train,
-                _ => before,
+            let days = project.interactions.split.ends(zone, stretches).unwrap_or_default();
+            let ends: Vec<i64> = days.iter().map(|&day| midnight(project, day)).collect();
+            let part = |at| match ends.iter().filter(|&&end| at < end).count() {
+                0 => Part::Test,
+                1 => Part::Validation,
+                more => part_before((more - 2).min(stretches)),
             };
             without_item = push_events(&mut builder, project, store, |_, at| part(at))?;
             let name = zone.iana_name().unwrap_or("UTC");
-            format!("by time: test from {} ({name}), validation the {validation_days} days before", days[2])
+            format!(
+                "by time: test from {} ({name}), validation the {validation_days} days before",
+                test_from.to_zoned_datetime(zone.clone()).date()
+            )
         }
         Split::LeaveLast => {
             let last = last_events(project, store)?;
@@ -70,8 +70,8 @@ fn read(project: &Project, store: Option<&Store>, earlier: bool) -> Result<Datas
                 match last.get(count.user).map_or(0, |all| all - count.nth) {
                     1 => Part::Test,
                     2 => Part::Validation,
-                    3 => Part::Train,
-                    _ => before,
+                    0 => part_before(stretches),
+                    more => part_before((more as usize - 3).min(stretches)),
                 }
             })?;
             "by user: the last event is the test part, the one before it the validation part".to_owned()
@@ -91,27 +91,27 @@ fn read(project: &Project, store: Option<&Store>, earlier: bool) -> Result<Datas
     data.without_item = without_item;
     if let Some(store) = store {
         let edges = friends::edges(project, store, &data.users)?;
-        let days = project.interactions.split.ends(&project.timezone);
-        let ends = days.map(|days| days.map(|day| midnight(project, day)));
-        let graphs = [0, 1, 2].map(|time| friends::graph(&edges, data.users.len(), ends.map(|ends| ends[time])));
-        data.friends = friends::bags(std::array::from_fn(|time| (&graphs[time], data.parts()[time])), &data.items);
-        let [.., full] = graphs;
-        data.friendships = full;
+        let days = project.interactions.split.ends(&project.timezone, stretches);
+        let end = |time: usize| days.as_ref().map(|days| midnight(project, days[time]));
+        let graph = |time| friends::graph(&edges, data.users.len(), end(time));
+        let graphs: Vec<_> = (0..stretches + 2).map(graph).collect();
+        data.friends = friends::bags(&graphs.iter().zip(data.parts()).collect::<Vec<_>>(), &data.items);
+        data.friendships = graphs.into_iter().next_back().unwrap_or(data.friendships);
     }
     Ok(data)
 }
 
 /// How many days before their ends each entry of [`Dataset::parts`] was met last, in the order of the entries. Nothing
 /// unless the split is by time.
-pub fn ages(project: &Project, store: &Store, data: &Dataset) -> Result<Option<[Vec<f32>; 3]>, Error> {
-    let Some(days) = project.interactions.split.ends(&project.timezone) else { return Ok(None) };
-    let ends = days.map(|day| midnight(project, day));
+pub fn ages(project: &Project, store: &Store, data: &Dataset) -> Result<Option<Vec<Vec<f32>>>, Error> {
     let matrices = data.parts();
-    let mut last = matrices.map(|matrix| vec![i64::MIN; matrix.len()]);
+    let Some(days) = project.interactions.split.ends(&project.timezone, data.earlier.len()) else { return Ok(None) };
+    let ends: Vec<i64> = days.iter().map(|&day| midnight(project, day)).collect();
+    let mut last: Vec<Vec<i64>> = matrices.iter().map(|matrix| vec![i64::MIN; matrix.len()]).collect();
     each_event(project, Some(store), |user, item, at, _| {
         let (Some(user), Some(item)) = (data.users.row(user), data.items.row(item)) else { return };
-        for ((matrix, end), last) in matrices.iter().zip(ends).zip(&mut last) {
-            if at < end
+        for ((matrix, end), last) in matrices.iter().zip(&ends).zip(&mut last) {
+            if at < *end
                 && let Ok(nth) = matrix.cols(user).binary_search(&item.get())
             {
                 let last = &mut last[matrix.offsets()[user.index()] as usize + nth];
@@ -119,11 +119,8 @@ pub fn ages(project: &Project, store: &Store, data: &Dataset) -> Result<Option<[
             }
         }
     })?;
-    let mut ends = ends.into_iter();
-    Ok(Some(last.map(|last| {
-        let end = ends.next().unwrap_or_default();
-        last.into_iter().map(|at| (end - at) as f32 / 86_400e6).collect()
-    })))
+    let days = |(last, end): (Vec<i64>, i64)| last.into_iter().map(|at| (end - at) as f32 / 86_400e6).collect();
+    Ok(Some(last.into_iter().zip(ends).map(days).collect()))
 }
 
 /// When a day begins in the project's zone, in microseconds.

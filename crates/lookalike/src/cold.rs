@@ -98,9 +98,10 @@ impl Cold {
 pub fn untouched(data: &Dataset, preset: &Preset) -> Vec<usize> {
     let read = match &preset.knobs {
         Knobs::TwoTower(knobs) => {
+            let last = |times: &[Features]| times.last().cloned().unwrap_or_default();
             let enters = |field: &str| knobs.features.iter().any(|name| name == "*" || name == field);
-            let read = data.user_features.only(enters).beside(&data.portraits[2]);
-            if knobs.friends { read.beside(&data.friends[2]) } else { read }
+            let read = data.user_features.only(enters).beside(&last(&data.portraits));
+            if knobs.friends { read.beside(&last(&data.friends)) } else { read }
         }
         _ => Features::none(data.users.len()),
     };

@@ -113,13 +113,10 @@ pub fn enter(
         }
     }
     entered.sensitive.retain(|name| !chosen.contains(name));
-    // The day of the earliest part is asked for by models alone that add to another one.
-    let used = if data.earlier.is_empty() { 1.. } else { 0.. };
-    let days = cut_offs(&workspace.project)?;
-    let build = |day: &Date| Profile::build(&workspace.project, store, &catalogue, *day, None);
-    let profiles = days[used.clone()].iter().map(build).collect::<Result<Vec<_>, _>>()?;
-    let portraits = features_of(&profiles, &chosen, &data.users, &mut entered);
-    data.portraits[used].iter_mut().zip(portraits).for_each(|(place, portrait)| *place = portrait);
+    let build = |day: Date| Profile::build(&workspace.project, store, &catalogue, day, None);
+    let days = cut_offs(&workspace.project, data.earlier.len())?;
+    let profiles = days.into_iter().map(build).collect::<Result<Vec<_>, _>>()?;
+    data.portraits = features_of(&profiles, &chosen, &data.users, &mut entered);
     Ok(entered)
 }
 
@@ -135,9 +132,9 @@ fn learned(catalogue: &Catalogue) -> BTreeSet<&str> {
     learned
 }
 
-/// The days at whose beginning the parts of a data set end.
-pub fn cut_offs(project: &Project) -> Result<[Date; 3], Failure> {
-    project.interactions.split.ends(&project.timezone).ok_or_else(|| {
+/// The days at whose beginning the parts of a data set with so many earlier ones end.
+fn cut_offs(project: &Project, stretches: usize) -> Result<Vec<Date>, Failure> {
+    project.interactions.split.ends(&project.timezone, stretches).ok_or_else(|| {
         let failure = Failure::new("tags are as of a day, and the split of this project is not by time");
         failure.with_hint("leave `tags` of the preset empty, or split by time in `lookalike.toml`")
     })

@@ -42,9 +42,9 @@ impl Workspace {
         Ok(lookalike_dataset::load(&self.project, self.store.as_ref())?)
     }
 
-    /// The same, for a model that adds to another one: with what was known a while before the training part ends.
-    pub fn dataset_with_earlier(&self) -> Result<Dataset, Failure> {
-        Ok(lookalike_dataset::load_with_earlier(&self.project, self.store.as_ref())?)
+    /// The same with what was known before each of the last stretches of the training part.
+    pub fn dataset_in_stretches(&self, stretches: usize) -> Result<Dataset, Failure> {
+        Ok(lookalike_dataset::load_in_stretches(&self.project, self.store.as_ref(), stretches)?)
     }
 
     /// What the data is told apart by: the contents of the store, what counts, and how it is split.

@@ -44,18 +44,18 @@ pub enum Split {
 }
 
 impl Split {
-    /// The days at whose beginning three parts end, of which each has what the one before it has: the training part without
-    /// its last stretch (as long as the validation part), the training part, and all that is before the test part. None
-    /// unless the split is by time.
-    pub fn ends(&self, zone: &TimeZone) -> Option<[Date; 3]> {
+    /// The days at whose beginning parts end, of which each has what the one before it has: the training part without its
+    /// last `stretches` stretches, and so on (each is as long as the validation part), the training part, and all that is
+    /// before the test part. None unless the split is by time.
+    pub fn ends(&self, zone: &TimeZone, stretches: usize) -> Option<Vec<Date>> {
         let Self::Time { test_from, validation_days } = self else { return None };
         let test = test_from.to_zoned_datetime(zone.clone()).date();
         // Days are calendar days of the zone, so a change of the clock does not move midnight.
-        let before = |times| {
-            let days = Span::new().try_days(times * i64::from(*validation_days));
-            days.and_then(|days| test.checked_sub(days)).unwrap_or(Date::MIN)
+        let before = |times: usize| {
+            let days = (times as i64).saturating_mul(i64::from(*validation_days));
+            Span::new().try_days(days).and_then(|days| test.checked_sub(days)).unwrap_or(Date::MIN)
         };
-        Some([before(2), before(1), test])
+        Some((0..stretches + 2).rev().map(before).collect())
     }
 }
 

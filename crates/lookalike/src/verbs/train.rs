@@ -5,9 +5,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
+use jiff::civil::Date;
 use lookalike_bundle::{Bundle, Extra, History, ItemRow, Learned, Manifest, Repeat, Row};
 use lookalike_dataset::Dataset;
 use lookalike_retrieve::{Audit, FRIENDS, Friends, IndexSettings};
+use lookalike_store::Project;
 use lookalike_train::device::{self, Device, DeviceChoice};
 use lookalike_train::{Entry, FitError, Fitted, Identity, Knobs, Phase, Plan, Preset, TwoTower, Verdict, Watch, fit};
 use serde_json::{Value, json};
@@ -37,8 +39,11 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     }
     let device = open(&common.device, &preset)?;
     let workspace = Workspace::open(common, say)?;
-    let adds_to_another = matches!(&preset.knobs, Knobs::TwoTower(TwoTower { base: Some(_), .. }));
-    let mut data = if adds_to_another { workspace.dataset_with_earlier()? } else { workspace.dataset()? };
+    let stretches = match &preset.knobs {
+        Knobs::TwoTower(TwoTower { base: Some(base), .. }) => base.stretches,
+        _ => 0,
+    };
+    let mut data = workspace.dataset_in_stretches(stretches)?;
     let entered = match &preset.knobs {
         Knobs::TwoTower(knobs) => Some(enrich(&mut data, &workspace, knobs)?),
         _ => None,
@@ -186,6 +191,11 @@ fn gigabytes(bytes: u64) -> String {
     format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
+/// The day on which the test part begins, where the split is by time.
+fn test_day(project: &Project) -> Option<Date> {
+    project.interactions.split.ends(&project.timezone, 0)?.pop()
+}
+
 /// Epochs are chosen by ndcg at this depth, on new items.
 pub(super) const CHOSEN_AT: usize = 10;
 
@@ -300,7 +310,7 @@ fn bundle(
             device: device.name().to_owned(),
             data: identity.data.to_owned(),
             split: data.split.clone(),
-            learned_before: portraits::cut_offs(&workspace.project).ok().map(|[.., test]| test.to_string()),
+            learned_before: test_day(&workspace.project).map(|day| day.to_string()),
             protocol: PROTOCOL.to_owned(),
             epochs: preset.epochs,
             best_epoch: fitted.best_epoch,

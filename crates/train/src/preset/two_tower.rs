@@ -43,8 +43,8 @@ pub struct TwoTower {
     pub tau: f32,
     /// Whether scores are corrected for how often an item is drawn as a negative.
     pub logq: bool,
-    /// A factorization whose scores the towers add to. They then learn from what users went on to in the last stretch of
-    /// the part learned from, with all that is read of users and items as of its beginning.
+    /// A factorization whose scores the towers add to. They then learn from what users went on to in each of the last
+    /// stretches of the part learned from, with all that is read of users and items as of its beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
 }
@@ -56,6 +56,8 @@ pub struct Base {
     pub dim: usize,
     /// Passes over the data.
     pub epochs: u32,
+    /// How many of the last stretches of the part learned from the towers learn from.
+    pub stretches: usize,
     /// What only this kind of model has.
     #[serde(flatten)]
     pub knobs: Factorization,
@@ -75,11 +77,12 @@ pub enum Factorization {
 
 impl Base {
     /// What a base has of any kind.
-    pub(super) const KEYS: &[&str] = &["kind", "dim", "epochs"];
+    pub(super) const KEYS: &[&str] = &["kind", "dim", "epochs", "stretches"];
 
     fn check(&self, check: &Check<'_>) -> Result<(), PresetError> {
         check.that((1..=1024).contains(&self.dim), "base.dim", self.dim, "from 1 to 1024")?;
         check.that(self.epochs >= 1, "base.epochs", self.epochs, "at least 1")?;
+        check.that((1..=64).contains(&self.stretches), "base.stretches", self.stretches, "from 1 to 64")?;
         let check = Check { file: check.file, dim: self.dim };
         match &self.knobs {
             Factorization::Ials(knobs) => knobs.check(&check),

@@ -32,6 +32,20 @@ pub(super) struct Ahead<'a> {
     columns: Vec<u32>,
 }
 
+/// The steps of an epoch in a random order: which of the stretches each is of, and its number there.
+pub(super) fn shuffled(stretches: &mut [Ahead<'_>], batch: usize, seed: u64) -> Vec<(usize, usize)> {
+    let mut steps = Vec::new();
+    for (nth, ahead) in stretches.iter_mut().enumerate() {
+        ahead.shuffle(stream_seed(seed, 1, nth as u64));
+        steps.extend((0..ahead.steps(batch)).map(|number| (nth, number)));
+    }
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream_seed(seed, 2, 0));
+    for last in (1..steps.len()).rev() {
+        steps.swap(last, rng.random_range(0..=last));
+    }
+    steps
+}
+
 impl<'a> Ahead<'a> {
     pub(super) fn new(had: &'a Csr<UserRow, ItemRow>, later: &'a Csr<UserRow, ItemRow>) -> Self {
         let mut popularity = vec![0.0; had.n_cols()];
@@ -46,8 +60,8 @@ impl<'a> Ahead<'a> {
         self.users.len().div_ceil(batch)
     }
 
-    /// The order of an epoch, by its seed alone.
-    pub(super) fn shuffle(&mut self, seed: u64) {
+    /// The order of users in an epoch, by its seed alone.
+    fn shuffle(&mut self, seed: u64) {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         self.users.sort_unstable();
         for last in (1..self.users.len()).rev() {

@@ -1,5 +1,5 @@
-//! What towers may add to: a matrix factorization, learned from what was known at two times. The towers learn how its
-//! scores from the earlier time fall short of what users went on to; what they learned is then added to those of the later.
+//! What towers may add to: a matrix factorization, learned from what was known at several times. The towers learn
+//! how its scores fall short of what users went on to until the next time; what they learned is added to those of the last.
 //! The vector of a user is that of the factorization, scaled, followed by that of the tower; so is that of an item.
 
 use lookalike_bundle::{ItemRow, Learned, Matrix, Row, Tensor, Tensors, UserRow};
@@ -88,24 +88,24 @@ impl Base {
         })
     }
 
-    pub(super) fn state(&self, name: &str) -> Tensors {
+    /// Both tables, as those of the `nth` time.
+    pub(super) fn state(&self, nth: usize) -> Tensors {
         let tables = SIDES.iter().zip(&self.tables);
-        tables.map(|(side, table)| (format!("{name}.{side}"), table.clone().into())).collect()
+        tables.map(|(side, table)| (format!("base.{nth}.{side}"), table.clone().into())).collect()
     }
 
-    /// Whether it is one of so many users and items.
-    pub(super) fn fits(&self, users: usize, items: usize) -> bool {
-        let [user_table, item_table] = &self.tables;
-        (user_table.rows(), item_table.rows()) == (users, items) && user_table.cols() == item_table.cols()
-    }
-
-    /// Takes a state back; the name of what is missing, if anything is.
-    pub(super) fn restored(name: &str, state: &mut Tensors) -> Result<Self, String> {
-        let mut take = |side: &str| {
-            let name = format!("{name}.{side}");
-            state.remove(&name).and_then(Tensor::into_matrix).ok_or(name)
+    /// Takes such tables of so many users and items back; the name of what is missing or has another shape, if anything is.
+    pub(super) fn restored(nth: usize, rows: [usize; 2], state: &mut Tensors) -> Result<Self, String> {
+        let mut take = |side: usize| {
+            let name = format!("base.{nth}.{}", SIDES[side]);
+            let table = state.remove(&name).and_then(Tensor::into_matrix);
+            table.filter(|table| table.rows() == rows[side]).ok_or(name)
         };
-        Ok(Self { tables: [take(SIDES[0])?, take(SIDES[1])?] })
+        let tables = [take(0)?, take(1)?];
+        match tables[0].cols() == tables[1].cols() {
+            true => Ok(Self { tables }),
+            false => Err(format!("base.{nth}.{}", SIDES[1])),
+        }
     }
 }
 

@@ -49,11 +49,12 @@ pub(crate) struct TwoTowerModel<'a> {
     knobs: Knobs,
     seed: u64,
     epochs: u32,
-    /// Which of the parts of the data set is learned from; what comes before it is what a base knows.
-    until: usize,
+    /// Which of the parts of the data set are looked at: what was known before each stretch that is learned from, and last
+    /// what is known where vectors are read out.
+    times: Vec<usize>,
     source: Source<'a>,
-    /// What enters in training, then what enters where vectors are read out.
-    inputs: [[Inputs<'a>; 2]; 2],
+    /// What enters the towers at each of these times.
+    inputs: Vec<[Inputs<'a>; 2]>,
     engine: Engine,
 }
 
@@ -61,13 +62,20 @@ pub(crate) struct TwoTowerModel<'a> {
 enum Source<'a> {
     /// Pairs of a user and an item of their history.
     Pairs { shuffled: Shuffled<UserRow, ItemRow>, steps: Steps<'a> },
-    /// Users as of a day, and what they went on to.
-    Ahead { ahead: Ahead<'a>, knobs: BaseKnobs, bases: Option<[Base; 2]>, scale: Scale },
+    /// Users as of several days, and what they went on to until the next.
+    Ahead {
+        stretches: Vec<Ahead<'a>>,
+        /// Which stretch each step of the epoch is of, and its number there.
+        order: Vec<(usize, usize)>,
+        knobs: BaseKnobs,
+        /// One for each of the times, once they are learned.
+        bases: Vec<Base>,
+        scale: Scale,
+    },
 }
 
-/// Names of the sides, and of the times of the bases.
+/// Names of the sides.
 const SIDES: [&str; 2] = ["user", "item"];
-const BASES: [&str; 2] = ["base.earlier", "base.later"];
 
 impl<'a> TwoTowerModel<'a> {
     pub(crate) fn new(
@@ -78,22 +86,27 @@ impl<'a> TwoTowerModel<'a> {
         device: &'a Device,
         seed: u64,
     ) -> Result<Self, FitError> {
-        let until = match phase {
-            Phase::Choose => 1,
-            Phase::Final => 2,
-        };
         let parts = data.parts();
+        let last = match phase {
+            Phase::Choose => parts.len() - 2,
+            Phase::Final => parts.len() - 1,
+        };
+        let times: Vec<usize> = match &knobs.base {
+            None => vec![last],
+            Some(base) => (last.saturating_sub(base.stretches)..=last).collect(),
+        };
         let source = match &knobs.base {
-            None => Source::Pairs { shuffled: Shuffled::new(parts[until]), steps: Steps::new(parts[until]) },
+            None => Source::Pairs { shuffled: Shuffled::new(parts[last]), steps: Steps::new(parts[last]) },
             Some(base) => Source::Ahead {
-                ahead: Ahead::new(parts[until - 1], parts[until]),
+                stretches: times.windows(2).map(|pair| Ahead::new(parts[pair[0]], parts[pair[1]])).collect(),
+                order: Vec::new(),
                 knobs: base.clone(),
-                bases: None,
+                bases: Vec::new(),
                 scale: Scale::new(),
             },
         };
         let beside_base = knobs.base.is_some();
-        let inputs = inputs(data, knobs, if beside_base { [until - 1, until] } else { [until, until] })?;
+        let inputs = inputs(data, knobs, &times)?;
         let side = |nth: usize| {
             let seed = stream_seed(seed, 10 + nth as u64, 0);
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -109,7 +122,7 @@ impl<'a> TwoTowerModel<'a> {
             SideState { accumulator: vec![0.0; rows.rows()], rows, layers }
         };
         let engine = Engine::open(device, [side(0), side(1)])?;
-        Ok(Self { data, device, knobs: knobs.clone(), seed, epochs, until, source, inputs, engine })
+        Ok(Self { data, device, knobs: knobs.clone(), seed, epochs, times, source, inputs, engine })
     }
 
     /// What step sizes are multiplied by after `done` of `total` steps of an epoch: up over the first half of the first
@@ -124,15 +137,13 @@ impl<'a> TwoTowerModel<'a> {
 impl TwoTowerModel<'_> {
     /// Learns the bases, unless they are there.
     fn fit_bases(&mut self, tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>) -> Result<(), FitError> {
-        let Source::Ahead { ahead, knobs, bases, .. } = &mut self.source else { return Ok(()) };
-        if bases.is_some() {
-            return Ok(());
-        }
+        let Source::Ahead { stretches, knobs, bases, .. } = &mut self.source else { return Ok(()) };
         let parts = self.data.parts();
-        let total = ahead.steps(self.knobs.batch) as u64;
-        // Progress is told in steps of the epoch; whoever asked to stop is heard meanwhile.
-        let mut fit = |time: usize| Base::fit(parts[time], knobs, self.device, self.seed, &mut |_| tick(0, total));
-        *bases = Some([fit(self.until - 1)?, fit(self.until)?]);
+        let total = stretches.iter().map(|ahead| ahead.steps(self.knobs.batch)).sum::<usize>() as u64;
+        for &time in &self.times[bases.len()..] {
+            // Progress is told in steps of the epoch; whoever asked to stop is heard meanwhile.
+            bases.push(Base::fit(parts[time], knobs, self.device, self.seed, &mut |_| tick(0, total))?);
+        }
         Ok(())
     }
 }
@@ -147,15 +158,15 @@ impl Model for TwoTowerModel<'_> {
         let order = stream_seed(self.seed, 12, u64::from(epoch));
         let mut shuffled = match &mut self.source {
             Source::Pairs { shuffled, .. } => std::mem::take(shuffled),
-            Source::Ahead { ahead, .. } => {
-                ahead.shuffle(order);
-                Shuffled::default()
-            }
+            Source::Ahead { .. } => Shuffled::default(),
         };
         let size = self.knobs.batch;
-        let total = match &self.source {
+        let total = match &mut self.source {
             Source::Pairs { .. } => shuffled.batches(size),
-            Source::Ahead { ahead, .. } => ahead.steps(size),
+            Source::Ahead { stretches, order: steps, .. } => {
+                *steps = ahead::shuffled(stretches, size, order);
+                steps.len()
+            }
         };
         let mut batches = shuffled.epoch(size, order);
         let (mut loss, mut examples) = (0.0, 0.0);
@@ -163,11 +174,10 @@ impl Model for TwoTowerModel<'_> {
         for number in 0..total {
             let rate = self.rate(epoch, number, total);
             let Self { device, knobs, seed, source, inputs, engine, .. } = self;
-            let sides = inputs[0].each_ref();
             let mut scale = source.scale();
             let mut draw = |number: usize| {
                 let seed = stream_seed(stream_seed(*seed, 13, u64::from(epoch)), 0, number as u64);
-                source.step(number, batches.next(), sides, knobs, seed)
+                source.step(number, batches.next(), inputs, knobs, seed)
             };
             let step = match next.take() {
                 Some(step) => Some(step),
@@ -197,10 +207,13 @@ impl Model for TwoTowerModel<'_> {
     }
 
     fn learned(&mut self) -> Result<Learned, FitError> {
-        let towers = self.engine.embeddings(self.inputs[1].each_ref())?;
+        let towers = self.engine.embeddings(self.inputs[self.inputs.len() - 1].each_ref())?;
         let [users, items] = match &self.source {
-            Source::Ahead { bases: Some([_, later]), scale, .. } => later.followed_by(towers, scale),
-            _ => towers,
+            Source::Ahead { bases, scale, .. } => match bases.last() {
+                Some(latest) => latest.followed_by(towers, scale),
+                None => towers,
+            },
+            Source::Pairs { .. } => towers,
         };
         Ok(Learned::Embeddings { users, items })
     }
@@ -208,9 +221,9 @@ impl Model for TwoTowerModel<'_> {
     fn state(&mut self) -> Result<Tensors, FitError> {
         let sides = self.engine.sides()?;
         let mut state: Tensors = SIDES.iter().zip(&sides).flat_map(|(name, side)| side.tensors(name)).collect();
-        if let Source::Ahead { bases: Some(bases), scale, .. } = &self.source {
+        if let Source::Ahead { bases, scale, .. } = &self.source {
             state.extend(scale.state());
-            BASES.iter().zip(bases).for_each(|(name, base)| state.extend(base.state(name)));
+            bases.iter().enumerate().for_each(|(nth, base)| state.extend(base.state(nth)));
         }
         Ok(state)
     }
@@ -224,14 +237,9 @@ impl Model for TwoTowerModel<'_> {
         self.engine = Engine::open(self.device, sides).map_err(failed)?;
         if let Source::Ahead { bases, scale, .. } = &mut self.source {
             scale.restore(&mut state)?;
-            let mut restored = |nth: usize| {
-                let base = Base::restored(BASES[nth], &mut state)?;
-                match base.fits(self.data.users.len(), self.data.items.len()) {
-                    true => Ok(base),
-                    false => Err(BASES[nth].to_owned()),
-                }
-            };
-            *bases = Some([restored(0)?, restored(1)?]);
+            let shape = [self.data.users.len(), self.data.items.len()];
+            let restored = (0..self.times.len()).map(|nth| Base::restored(nth, shape, &mut state));
+            *bases = restored.collect::<Result<_, _>>()?;
         }
         Ok(())
     }
@@ -247,14 +255,19 @@ impl Source<'_> {
         &mut self,
         number: usize,
         pairs: Option<&[Pair<UserRow, ItemRow>]>,
-        sides: [&Inputs<'_>; 2],
+        inputs: &[[Inputs<'_>; 2]],
         knobs: &Knobs,
         seed: u64,
     ) -> Result<Option<Step>, DeviceError> {
         match self {
-            Self::Pairs { steps, .. } => pairs.map(|batch| steps.step(batch, sides, knobs, seed)).transpose(),
-            Self::Ahead { ahead, bases: Some([earlier, _]), .. } => ahead.step(number, earlier, sides, knobs, seed),
-            Self::Ahead { bases: None, .. } => Ok(None),
+            Self::Pairs { steps, .. } => {
+                pairs.map(|batch| steps.step(batch, inputs[0].each_ref(), knobs, seed)).transpose()
+            }
+            Self::Ahead { stretches, order, bases, .. } => {
+                let Some(&(stretch, number)) = order.get(number) else { return Ok(None) };
+                let sides = inputs[stretch].each_ref();
+                stretches[stretch].step(number, &bases[stretch], sides, knobs, seed)
+            }
         }
     }
 
@@ -272,17 +285,17 @@ impl Source<'_> {
     }
 }
 
-/// What enters the towers at two of the times of [`Dataset::parts`]: where they learn and where they are read out.
-fn inputs<'a>(data: &'a Dataset, knobs: &Knobs, times: [usize; 2]) -> Result<[[Inputs<'a>; 2]; 2], FitError> {
+/// What enters the towers at some of the times of [`Dataset::parts`].
+fn inputs<'a>(data: &'a Dataset, knobs: &Knobs, times: &[usize]) -> Result<Vec<[Inputs<'a>; 2]>, FitError> {
     let chosen = |features: &Features| {
         let all = knobs.features.iter().any(|name| name == "*");
         features.only(|field| all || knobs.features.iter().any(|name| name == field))
     };
     let (parts, ids) = (data.parts(), knobs.id_dropout < 1.0);
     let (of_users, of_items) = (chosen(&data.user_features), chosen(&data.item_features));
-    let trends = knobs.trend.then(|| trend(&times.map(|time| (parts[time], &*data.ages[time]))));
-    let at = |nth: usize| -> Result<[Inputs<'a>; 2], FitError> {
-        let time = times[nth];
+    let past = |&time: &usize| (parts[time], &*data.ages[time]);
+    let trends = knobs.trend.then(|| trend(&times.iter().map(past).collect::<Vec<_>>()));
+    let at = |(nth, &time): (usize, &usize)| -> Result<[Inputs<'a>; 2], FitError> {
         let mut users = of_users.beside(&data.portraits[time]);
         if knobs.taste {
             users = users.beside(&taste(parts[time], &data.item_features));
@@ -305,7 +318,7 @@ fn inputs<'a>(data: &'a Dataset, knobs: &Knobs, times: [usize; 2]) -> Result<[[I
             Inputs::new(SIDES[1], data.items.len(), ids, items, None)?,
         ])
     };
-    Ok([at(0)?, at(1)?])
+    times.iter().enumerate().map(at).collect()
 }
 
 /// A value that every user has: what it means for an item is that item's bias.

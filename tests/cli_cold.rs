@@ -163,14 +163,25 @@ fn a_vector_that_no_step_touched_is_none() {
 #[test]
 fn towers_know_users_by_what_they_are() {
     let shop = shop();
-    shop.train(&["--model", "two-tower", "--epochs", "2", "--quiet"]).ok();
-    let list = shop.run(&["recommend", "--run", "runs/two-tower", "--user", "c1", "--json"]).json();
-    assert_eq!((&list["by"], list["items"].as_array().unwrap().len()), (&json!("model"), 10));
+    let path = format!("{}/../../scripts/lastfm/friends.toml", env!("CARGO_MANIFEST_DIR"));
+    let by_friends = std::fs::read_to_string(path).unwrap();
+    let by_attributes =
+        by_friends.replace("friends = true", "friends = false").replace("features = []", "features = [\"*\"]");
+    assert!(by_attributes != by_friends);
+    shop.write("towers.toml", by_attributes);
+    shop.train(&["--model", "towers.toml", "--run", "runs/towers", "--quiet"]).ok();
+    let by = |run: &str, user: &str| {
+        let list = shop.run(&["recommend", "--run", run, "--user", user, "--json"]).json();
+        (list["by"].clone(), list["items"].as_array().unwrap().len())
+    };
+    assert_eq!(by("runs/towers", "c1"), (json!("model"), 10));
     // Of this one no value is known.
-    let list = shop.run(&["recommend", "--run", "runs/two-tower", "--user", "edge", "--json"]).json();
-    assert_eq!(list["by"], "friends");
-    let result = shop.run(&["evaluate", "--run", "runs/two-tower", "--json"]).json();
+    assert_eq!(by("runs/towers", "edge"), (json!("friends"), 10));
+    let result = shop.run(&["evaluate", "--run", "runs/towers", "--json"]).json();
     assert_eq!(result["cold"]["links"][0]["answers_in_chain"], json!(COLD + 2));
+    // Towers that add to a factorization say nothing where it says nothing.
+    shop.train(&["--model", "two-tower", "--epochs", "2", "--quiet"]).ok();
+    assert_eq!(by("runs/two-tower", "c1"), (json!("friends"), 10));
 }
 
 #[test]

@@ -97,7 +97,8 @@ impl Cold {
 /// No step ever touched their vectors, which are where they started by chance, and would pass for something learned.
 pub fn untouched(data: &Dataset, preset: &Preset) -> Vec<usize> {
     let read = match &preset.knobs {
-        Knobs::TwoTower(knobs) => {
+        // Beside a base, towers learn what to add to it, and nothing of users of whom it knows nothing.
+        Knobs::TwoTower(knobs) if knobs.base.is_none() => {
             let last = |times: &[Features]| times.last().cloned().unwrap_or_default();
             let enters = |field: &str| knobs.features.iter().any(|name| name == "*" || name == field);
             let read = data.user_features.only(enters).beside(&last(&data.portraits));

@@ -11,8 +11,8 @@ use lookalike_bundle::{ItemRow, Learned, Matrix, Row, UserRow};
 use lookalike_dataset::{Builder, Csr, Dataset, Described, FeaturesBuilder, HeldOut, Part};
 use lookalike_train::device::{Device, DeviceChoice, open};
 use lookalike_train::{
-    Bpr, Confidence, Ease, Entry, FitError, Fitted, Ials, Identity, Knn, Knobs, Loss, Optimizer, PairDraw, Phase,
-    PoolDraw, Popularity, Preset, Scorer, SoftmaxMf, TwoTower, Verdict, Watch, fit,
+    Base, Bpr, Confidence, Ease, Entry, Factorization, FitError, Fitted, Ials, Identity, Knn, Knobs, Loss, Optimizer,
+    PairDraw, Phase, PoolDraw, Popularity, Preset, Scorer, SoftmaxMf, TwoTower, Verdict, Watch, fit,
 };
 use tempfile::TempDir;
 
@@ -39,7 +39,12 @@ fn planted(seed: u64) -> Dataset {
         for n in 0..30 {
             let group = if random.below(10) == 0 { random.below(GROUPS) } else { user % GROUPS };
             let item = random.below(ITEMS / GROUPS) * GROUPS + group;
-            let part = [Part::Train, Part::Validation, Part::Test][n / 20 + n / 25];
+            let part = match n {
+                0..15 => Part::Earlier(0),
+                15..20 => Part::Train,
+                20..25 => Part::Validation,
+                _ => Part::Test,
+            };
             builder.push(&format!("u{user:03}"), &format!("i{item:03}"), 1.0, part);
         }
     }
@@ -70,16 +75,29 @@ fn two_tower() -> Preset {
         history: 5,
         half_life: 0.0,
         trend: true,
-        id_dropout: 0.1,
+        taste: true,
+        friends: false,
+        id_dropout: [0.1, 0.1],
         cosine: true,
         batch: 129,
         negatives: 31,
+        hard: 40,
         lr: 0.05,
         tower_lr: 0.002,
         tau: 0.1,
         logq: true,
+        base: None,
     };
     preset("two-tower", 12, Knobs::TwoTower(knobs))
+}
+
+/// Towers that add to a factorization.
+fn two_tower_beside_ials() -> Preset {
+    let Knobs::TwoTower(knobs) = two_tower().knobs else { panic!("not a two-tower") };
+    let Knobs::Ials(ials) = ials().knobs else { panic!("not implicit ALS") };
+    let base = Base { dim: 7, epochs: 4, stretches: 1, knobs: Factorization::Ials(ials) };
+    let knobs = TwoTower { base: Some(base), id_dropout: [1.0, 0.3], batch: 37, lr: 0.02, tau: 1.0, ..knobs };
+    preset("beside-ials", 3, Knobs::TwoTower(knobs))
 }
 
 fn bpr(draw: PairDraw) -> Preset {
@@ -119,9 +137,9 @@ fn item_knn() -> Preset {
 }
 
 /// The models that learn embeddings, epoch after epoch.
-fn by_epochs() -> [Preset; 6] {
+fn by_epochs() -> [Preset; 7] {
     let (sl, bsl) = (softmax(Loss::Sl, Optimizer::Adam), softmax(Loss::Bsl, Optimizer::Adagrad));
-    [ials(), two_tower(), bpr(PairDraw::Uniform), bpr(PairDraw::Warp), sl, bsl]
+    [ials(), two_tower(), two_tower_beside_ials(), bpr(PairDraw::Uniform), bpr(PairDraw::Warp), sl, bsl]
 }
 
 /// The same for software adapters, on which every kernel launch takes its time.
@@ -285,6 +303,7 @@ fn ials_finds_the_planted_groups() {
 #[test]
 fn two_tower_finds_the_planted_groups() {
     learns(two_tower());
+    learns(two_tower_beside_ials());
 }
 
 #[test]
@@ -367,13 +386,15 @@ fn a_run_resumes_after_every_epoch_with_the_same_bits() {
 
 #[test]
 fn a_run_resumes_again_and_again() {
-    let bench = Bench::new(two_tower());
-    let whole = bench.whole();
-    bench.stop_after(1);
-    for epochs in 2..whole.log.len() {
-        assert!(matches!(bench.fit(true, epochs), Err(FitError::Stopped { .. })));
+    for preset in [two_tower(), two_tower_beside_ials()] {
+        let bench = Bench::new(preset);
+        let whole = bench.whole();
+        bench.stop_after(1);
+        for epochs in 2..whole.log.len() {
+            assert!(matches!(bench.fit(true, epochs), Err(FitError::Stopped { .. })));
+        }
+        assert_same(&bench.fit(true, usize::MAX).unwrap(), &whole);
     }
-    assert_same(&bench.fit(true, usize::MAX).unwrap(), &whole);
 }
 
 #[test]
@@ -509,8 +530,10 @@ fn a_gpu_learns_what_the_cpu_learns_by_ials() {
 #[test]
 fn a_gpu_learns_what_the_cpu_learns_by_two_tower() {
     let Some(device) = adapter() else { return };
-    let difference = gpu_and_cpu(&device, two_tower());
-    assert!(difference < TOLERANCE, "{difference}");
+    for preset in [two_tower(), two_tower_beside_ials()] {
+        let difference = gpu_and_cpu(&device, preset);
+        assert!(difference < TOLERANCE, "{difference}");
+    }
 }
 
 #[test]

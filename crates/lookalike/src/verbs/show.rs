@@ -73,9 +73,19 @@ fn trained(bundle: &Bundle, say: &Say) -> Result<(), Failure> {
     }))
 }
 
-/// One line a knob.
+/// One line a knob, as it is written in a preset.
 fn lines(object: &Value, without: &[&str], say: &Say) {
     for (key, value) in object.as_object().into_iter().flatten().filter(|(key, _)| !without.contains(&key.as_str())) {
-        say.line(format!("  {key} = {value}"));
+        match value {
+            Value::Object(_) => {
+                say.line(format!("  [{key}]"));
+                lines(value, &[], say);
+            }
+            Value::Array(values) => {
+                let values: Vec<_> = values.iter().map(Value::to_string).collect();
+                say.line(format!("  {key} = [{}]", values.join(", ")));
+            }
+            _ => say.line(format!("  {key} = {value}")),
+        }
     }
 }

@@ -2,18 +2,22 @@
 //! that was trained stays as it is.
 //!
 //! A model is folded into by its own objective. Implicit ALS has one exact solution per row ([`ridge`]); models whose
-//! vectors have length 1 and whose scores are cosines are maximised over the unit sphere ([`sphere`]). What kind a
+//! vectors have length 1 and whose scores are cosines are maximised over the unit sphere ([`sphere`]); of towers that add to
+//! implicit ALS, the part of that is solved for ([`beside`]). What kind a
 //! bundle is and which knobs it was trained with is in its manifest.
 
+mod beside;
 mod ridge;
 mod sphere;
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use lookalike_bundle::{Bundle, ItemRow, Learned, Matrix, Row, UserRow};
 use serde::Deserialize;
 
 use crate::error::RetrieveError;
+use beside::Beside;
 use ridge::Ridge;
 use sphere::Sphere;
 
@@ -36,9 +40,20 @@ enum Trained {
         /// Of two towers alone: whether items have length 1, as [`sphere`] takes them to have.
         #[serde(default = "yes")]
         cosine: bool,
+        /// Of two towers alone: the factorization that they add to.
+        #[serde(default)]
+        base: Option<Base>,
     },
     #[serde(other)]
     Other,
+}
+
+/// A factorization that towers add to.
+#[derive(Deserialize)]
+struct Base {
+    dim: usize,
+    #[serde(flatten)]
+    trained: Box<Trained>,
 }
 
 fn one() -> f32 {
@@ -70,6 +85,7 @@ impl Confidence {
 
 enum Rule<'a> {
     Ridge(Ridge<'a>, Confidence),
+    Beside(Beside<'a>, Confidence),
     Sphere(Sphere<'a>),
     /// The model scores a history as it is: vectors are empty.
     History,
@@ -85,10 +101,24 @@ impl<'a> Folding<'a, ItemRow> {
     /// Users, from the items they had.
     pub fn of_users(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
         match &bundle.learned {
-            Learned::Embeddings { items, .. } => Self::new(bundle, items, items.rows()),
+            Learned::Embeddings { users, items } => match beside(bundle, users, items) {
+                Some(rule) => Ok(Self { rule, row: PhantomData }),
+                None => Self::new(bundle, items, items.rows()),
+            },
             Learned::ItemWeights(_) => Ok(Self { rule: Rule::History, row: PhantomData }),
         }
     }
+}
+
+/// The rule of towers that add to implicit ALS; none for other models.
+fn beside<'a>(bundle: &Bundle, users: &Matrix, items: &Matrix) -> Option<Rule<'a>> {
+    let Ok(Trained::TwoTower { base: Some(base), .. }) = Trained::deserialize(&bundle.manifest.preset) else {
+        return None;
+    };
+    let Trained::Ials { alpha0, reg, nu, confidence } = *base.trained else { return None };
+    let met = |user: UserRow| !bundle.history.items(user).is_empty();
+    let beside = Beside::new([users, items], base.dim, met, (alpha0, reg, nu))?;
+    Some(Rule::Beside(beside, confidence))
 }
 
 impl<'a> Folding<'a, UserRow> {
@@ -107,12 +137,12 @@ impl<'a, R: Row> Folding<'a, R> {
         let manifest = &bundle.manifest;
         let rule = match Trained::deserialize(&manifest.preset) {
             Ok(Trained::Ials { alpha0, reg, nu, confidence }) => {
-                Rule::Ridge(Ridge::new(table, rows, (alpha0, reg, nu)), confidence)
+                Rule::Ridge(Ridge::new(Cow::Borrowed(table), rows, (alpha0, reg, nu)), confidence)
             }
-            Ok(Trained::TwoTower { tau, negative_weight, cosine: true }) => {
+            Ok(Trained::TwoTower { tau, negative_weight, cosine: true, base: None }) => {
                 Rule::Sphere(Sphere::new(table, tau, negative_weight, manifest.seed))
             }
-            Ok(Trained::Other | Trained::TwoTower { cosine: false, .. }) | Err(_) => {
+            Ok(Trained::Other | Trained::TwoTower { .. }) | Err(_) => {
                 return Err(RetrieveError::NoFolding { model: manifest.model.clone() });
             }
         };
@@ -132,6 +162,9 @@ impl<'a, R: Row> Folding<'a, R> {
         let made = match &self.rule {
             Rule::Ridge(ridge, confidence) => {
                 ridge.solve(rows.iter().zip(weights).map(|(row, &n)| (row.index(), confidence.weigh(n))))
+            }
+            Rule::Beside(beside, confidence) => {
+                beside.solve(rows.iter().zip(weights).map(|(row, &n)| (row.index(), confidence.weigh(n))))
             }
             Rule::History => Some(Vec::new()),
             Rule::Sphere(sphere) => sphere.ascend(&rows.iter().map(|row| row.index()).collect::<Vec<_>>()),

@@ -4,6 +4,8 @@
 //! of the weights w and N the number of rows v (Hu, Koren and Volinsky 2008; Rendle et al. 2022). The minimum solves
 //! `(α0·VᵀV + λ_x·I + Σ w·v·vᵀ) x = Σ w·v`; `α0·VᵀV` is the same for everyone.
 
+use std::borrow::Cow;
+
 use lookalike_bundle::Matrix;
 use pulp::Arch;
 use rayon::prelude::*;
@@ -12,7 +14,7 @@ use rayon::prelude::*;
 const CHUNK: usize = 1024;
 
 pub(super) struct Ridge<'a> {
-    table: &'a Matrix,
+    table: Cow<'a, Matrix>,
     /// N.
     rows: usize,
     arch: Arch,
@@ -25,7 +27,7 @@ pub(super) struct Ridge<'a> {
 
 impl<'a> Ridge<'a> {
     /// `rows` is how many of the table count: those of users without a history are zeros, and do not.
-    pub(super) fn new(table: &'a Matrix, rows: usize, (alpha0, reg, nu): (f64, f64, f64)) -> Self {
+    pub(super) fn new(table: Cow<'a, Matrix>, rows: usize, (alpha0, reg, nu): (f64, f64, f64)) -> Self {
         let (arch, dim) = (Arch::new(), table.cols());
         let partial = table.data().par_chunks((CHUNK * dim).max(1)).map(|rows| {
             let mut sum = vec![0.0; dim * dim];
@@ -140,7 +142,7 @@ mod tests {
             let table = random(rows, dim, seed);
             let seen: Vec<(usize, f64)> = (0..rows).step_by(step).map(|row| (row, 0.5 + row as f64 / 7.0)).collect();
             let knobs = [0.2, 0.05, nu];
-            let x = Ridge::new(&table, table.rows(), (0.2, 0.05, nu)).solve(seen.iter().copied()).unwrap();
+            let x = Ridge::new(Cow::Borrowed(&table), table.rows(), (0.2, 0.05, nu)).solve(seen.iter().copied()).unwrap();
             let x: Vec<f64> = x.into_iter().map(f64::from).collect();
             let least = loss(&table, &seen, knobs, &x);
             for at in 0..dim {
@@ -159,7 +161,8 @@ mod tests {
         let on = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
-                Ridge::new(&table, table.rows(), (0.1, 0.01, 1.0)).solve([(3, 1.0), (900, 2.0)].into_iter())
+                Ridge::new(Cow::Borrowed(&table), table.rows(), (0.1, 0.01, 1.0))
+                    .solve([(3, 1.0), (900, 2.0)].into_iter())
             })
             .unwrap()
         };
@@ -169,7 +172,13 @@ mod tests {
     #[test]
     fn equations_without_a_solution() {
         let table = Matrix::zeros(4, 3);
-        assert!(Ridge::new(&table, table.rows(), (0.1, 0.0, 1.0)).solve([(1, 1.0)].into_iter()).is_none());
-        assert!(Ridge::new(&random(4, 3, 1), 4, (0.1, 0.1, 1.0)).solve([(1, f64::INFINITY)].into_iter()).is_none());
+        assert!(
+            Ridge::new(Cow::Borrowed(&table), table.rows(), (0.1, 0.0, 1.0)).solve([(1, 1.0)].into_iter()).is_none()
+        );
+        assert!(
+            Ridge::new(Cow::Owned(random(4, 3, 1)), 4, (0.1, 0.1, 1.0))
+                .solve([(1, f64::INFINITY)].into_iter())
+                .is_none()
+        );
     }
 }

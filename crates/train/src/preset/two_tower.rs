@@ -24,9 +24,9 @@ pub struct TwoTower {
     pub taste: bool,
     /// Whether it enters what a user's friends had, where the store joins users.
     pub friends: bool,
-    /// The chance that the id of a user or an item is left out of a step, so that the rest learns to do without; at 1, ids
-    /// are no inputs.
-    pub id_dropout: f32,
+    /// The chance that the id of a user, and that of an item, is left out of a step, so that the rest learns to do without;
+    /// at 1, ids are no inputs.
+    pub id_dropout: [f32; 2],
     /// Whether items are compared by direction alone; else an item's vector may be as long as it is popular.
     pub cosine: bool,
     /// Pairs per step; users per step beside a `base`.
@@ -126,7 +126,8 @@ impl TwoTower {
         check.that(self.history <= 65_536, "history", self.history, "at most 65536")?;
         let days = self.half_life.is_finite() && self.half_life >= 0.0;
         check.that(days, "half_life", self.half_life, "a number of days, or 0")?;
-        check.that((0.0..=1.0).contains(&self.id_dropout), "id_dropout", self.id_dropout, "from 0 to 1")?;
+        let chances = self.id_dropout.iter().all(|chance| (0.0..=1.0).contains(chance));
+        check.that(chances, "id_dropout", format!("{:?}", self.id_dropout), "two numbers from 0 to 1")?;
         check.that((1..=1 << 20).contains(&self.hard), "hard", self.hard, "from 1 to 1048576")?;
         self.base.iter().try_for_each(|base| base.check(check))?;
         check.that(self.negatives <= 1 << 24, "negatives", self.negatives, "at most 16777216")?;

@@ -99,8 +99,8 @@ impl<'a> Ahead<'a> {
         let rows = || examples.iter().map(|(user, ..)| *user as usize);
         let columns = || drawn.iter().map(|&item| item as usize);
         let step = Step {
-            users: users.drawn(rows().map(|row| (row, None)), knobs.id_dropout, &mut rng)?,
-            items: items.drawn(columns().map(|row| (row, None)), knobs.id_dropout, &mut rng)?,
+            users: users.drawn(rows().map(|row| (row, None)), knobs.id_dropout[0], &mut rng)?,
+            items: items.drawn(columns().map(|row| (row, None)), knobs.id_dropout[1], &mut rng)?,
             own,
             weights,
             log_q: vec![0.0; drawn.len()],

@@ -10,9 +10,8 @@ use crate::device::DeviceError;
 
 /// One side. Rows of its table: the ids, then the values, then the items of histories.
 pub(super) struct Inputs<'a> {
-    rows: usize,
-    /// Whether ids enter at all.
-    ids: bool,
+    /// Of each row, whether its id enters: that of a user or an item who was never met says nothing.
+    ids: Vec<bool>,
     features: Features,
     history: Option<History<'a>>,
 }
@@ -55,12 +54,11 @@ impl<'a> Inputs<'a> {
     /// Fails if the rows of the table are more than 32 bits count.
     pub(super) fn new(
         name: &'static str,
-        rows: usize,
-        ids: bool,
+        ids: Vec<bool>,
         features: Features,
         history: Option<History<'a>>,
     ) -> Result<Self, DeviceError> {
-        let inputs = Self { rows, ids, features, history };
+        let inputs = Self { ids, features, history };
         let total = inputs.table_rows();
         match u32::try_from(total) {
             Ok(_) => Ok(inputs),
@@ -74,19 +72,19 @@ impl<'a> Inputs<'a> {
 
     /// How many users or items there are.
     pub(super) fn rows(&self) -> usize {
-        self.rows
+        self.ids.len()
     }
 
     /// Rows of the table.
     pub(super) fn table_rows(&self) -> usize {
-        self.rows + self.features.len() + self.history.map_or(0, |history| history.had.n_cols())
+        self.rows() + self.features.len() + self.history.map_or(0, |history| history.had.n_cols())
     }
 
     /// All that is known of these rows.
     pub(super) fn whole(&self, rows: impl Iterator<Item = usize>) -> Result<Bags, DeviceError> {
         let mut entries = Entries::default();
         for row in rows {
-            if self.ids {
+            if self.ids[row] {
                 entries.push(row, 1.0);
             }
             self.features_of(row, &mut entries);
@@ -109,7 +107,7 @@ impl<'a> Inputs<'a> {
         let mut entries = Entries::default();
         let mut pool = Vec::new();
         for (row, target) in rows {
-            if self.ids && (dropout <= 0.0 || rng.random::<f32>() >= dropout) {
+            if self.ids[row] && (dropout <= 0.0 || rng.random::<f32>() >= dropout) {
                 entries.push(row, 1.0);
             }
             self.features_of(row, &mut entries);
@@ -130,12 +128,12 @@ impl<'a> Inputs<'a> {
     }
 
     fn features_of(&self, row: usize, entries: &mut Entries) {
-        self.features.weighed(row).for_each(|(value, weight)| entries.push(self.rows + value as usize, weight));
+        self.features.weighed(row).for_each(|(value, weight)| entries.push(self.rows() + value as usize, weight));
     }
 
     fn items_of(&self, items: &[(u32, f32)], entries: &mut Entries) {
         let total: f32 = items.iter().map(|(_, weight)| weight).sum();
-        let first = self.rows + self.features.len();
+        let first = self.rows() + self.features.len();
         items
             .iter()
             .for_each(|&(item, weight)| entries.push(first + item as usize, weight / total.max(f32::MIN_POSITIVE)));

@@ -25,7 +25,7 @@ mod taste;
 mod tests;
 mod trend;
 
-use lookalike_bundle::{ItemRow, Learned, Matrix, Row, Tensors, UserRow};
+use lookalike_bundle::{ItemRow, Learned, Matrix, Row, Tensor, Tensors, UserRow};
 use lookalike_dataset::{Dataset, Features, FeaturesBuilder, Pair, Shuffled, stream_seed};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -244,8 +244,20 @@ impl Model for TwoTowerModel<'_> {
         Ok(())
     }
 
+    /// All that the vectors come from, so that others can pass it through the towers: `scripts/towers.py` does, and says how.
     fn weights(&mut self) -> Result<Tensors, FitError> {
-        Ok(self.engine.sides()?.iter().flat_map(|side| side.layers.weights()).collect())
+        let sides = self.engine.sides()?;
+        let mut tensors = Tensors::new();
+        for (nth, side) in sides.into_iter().enumerate() {
+            let (name, inputs) = (format!("tower.{}", SIDES[nth]), &self.inputs[self.inputs.len() - 1][nth]);
+            let bags = inputs.whole(0..inputs.rows())?;
+            tensors.extend(side.layers.weights());
+            tensors.insert(format!("{name}.table"), side.rows.into());
+            tensors.insert(format!("{name}.bags.offsets"), Tensor::u32s(bags.offsets().to_vec()));
+            tensors.insert(format!("{name}.bags.rows"), Tensor::u32s(bags.rows().to_vec()));
+            tensors.insert(format!("{name}.bags.weights"), Tensor::f32s(bags.weights().to_vec()));
+        }
+        Ok(tensors)
     }
 }
 
@@ -291,7 +303,7 @@ fn inputs<'a>(data: &'a Dataset, knobs: &Knobs, times: &[usize]) -> Result<Vec<[
         let all = knobs.features.iter().any(|name| name == "*");
         features.only(|field| all || knobs.features.iter().any(|name| name == field))
     };
-    let (parts, ids) = (data.parts(), knobs.id_dropout < 1.0);
+    let parts = data.parts();
     let (of_users, of_items) = (chosen(&data.user_features), chosen(&data.item_features));
     let past = |&time: &usize| (parts[time], &*data.ages[time]);
     let trends = knobs.trend.then(|| trend(&times.iter().map(past).collect::<Vec<_>>()));
@@ -310,12 +322,16 @@ fn inputs<'a>(data: &'a Dataset, knobs: &Knobs, times: &[usize]) -> Result<Vec<[
             Some(trends) => of_items.beside(&trends[nth]),
             None => of_items.clone(),
         };
+        let met_users = parts[time].rows().map(|user| !parts[time].cols(user).is_empty()).collect();
+        let mut met_items = vec![false; data.items.len()];
+        parts[time].all_cols().iter().for_each(|&item| met_items[item as usize] = true);
+        let ids = |side: usize, met: Vec<bool>| if knobs.id_dropout[side] < 1.0 { met } else { vec![false; met.len()] };
         let half_life = if knobs.half_life > 0.0 { knobs.half_life } else { f32::INFINITY };
         let history = History { had: parts[time], ages: &data.ages[time], half_life, most: knobs.history };
         let history = (knobs.history > 0).then_some(history);
         Ok([
-            Inputs::new(SIDES[0], data.users.len(), ids, users, history)?,
-            Inputs::new(SIDES[1], data.items.len(), ids, items, None)?,
+            Inputs::new(SIDES[0], ids(0, met_users), users, history)?,
+            Inputs::new(SIDES[1], ids(1, met_items), items, None)?,
         ])
     };
     times.iter().enumerate().map(at).collect()

@@ -136,8 +136,8 @@ impl<'a> Steps<'a> {
         }
         let targets = batch.iter().map(|pair| (pair.row.index(), Some(pair.col.get())));
         let step = Step {
-            users: users.drawn(targets, knobs.id_dropout, &mut rng)?,
-            items: items.drawn(drawn.iter().map(|&item| (item as usize, None)), knobs.id_dropout, &mut rng)?,
+            users: users.drawn(targets, knobs.id_dropout[0], &mut rng)?,
+            items: items.drawn(drawn.iter().map(|&item| (item as usize, None)), knobs.id_dropout[1], &mut rng)?,
             own,
             weights: vec![1.0; batch.len()],
             log_q,

@@ -1,11 +1,13 @@
 //! The fast step beside plain loops in 64 bits, and beside differences.
 #![allow(clippy::unwrap_used)]
 
-use lookalike_bundle::{ItemRow, Row, UserRow};
+use lookalike_bundle::{ItemRow, Matrix, Row, UserRow};
 use lookalike_dataset::{Csr, Features, Pair};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::ahead::Ahead;
+use super::base::Base;
 use super::host::softmax;
 use super::inputs::{History, Inputs};
 use super::layers::Layers;
@@ -14,7 +16,8 @@ use crate::preset::{Knobs, Preset, TwoTower};
 
 fn knobs() -> TwoTower {
     let Knobs::TwoTower(knobs) = Preset::load("two-tower").unwrap().knobs else { panic!("not a two-tower") };
-    TwoTower { history: 3, negatives: 20, ..knobs }
+    let (id_dropout, base) = ([0.0, 0.0], None);
+    TwoTower { history: 3, negatives: 20, id_dropout, tau: 0.1, logq: true, base, ..knobs }
 }
 
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -36,8 +39,8 @@ fn history(users: usize, items: usize) -> Csr<UserRow, ItemRow> {
 fn step(train: &Csr<UserRow, ItemRow>, batch: &[Pair<UserRow, ItemRow>], knobs: &TwoTower, seed: u64) -> Step {
     let none = Features::none;
     let history = Some(History { had: train, ages: &[], half_life: f32::INFINITY, most: knobs.history });
-    let users = Inputs::new("user", train.n_rows(), true, none(train.n_rows()), history).unwrap();
-    let items = Inputs::new("item", train.n_cols(), true, none(train.n_cols()), None).unwrap();
+    let users = Inputs::new("user", vec![true; train.n_rows()], none(train.n_rows()), history).unwrap();
+    let items = Inputs::new("item", vec![true; train.n_cols()], none(train.n_cols()), None).unwrap();
     Steps::new(train).step(batch, [&users, &items], knobs, seed).unwrap()
 }
 
@@ -50,23 +53,33 @@ fn known(step: &Step, example: usize) -> &[u32] {
 /// The softmax loss and its gradients, number by number.
 fn plain(step: &Step, knobs: &TwoTower, dim: usize, u: &[f32], v: &[f32]) -> (f64, [Vec<f64>; 2]) {
     let (mut loss, mut by_user, mut by_item) = (0.0, vec![0.0; u.len()], vec![0.0; v.len()]);
-    let scale = 1.0 / (f64::from(knobs.tau) * step.examples() as f64);
+    let pieces =
+        (0..step.examples()).map(|example| f64::from(step.weights[example]) * step.own.of(example).len() as f64);
+    let scale = 1.0 / (f64::from(knobs.tau) * pieces.sum::<f64>());
     for example in 0..step.examples() {
         let product = |column: usize| -> f64 {
             (0..dim).map(|d| f64::from(u[example * dim + d]) * f64::from(v[column * dim + d])).sum()
         };
-        let own = step.own.of(example)[0] as usize;
-        let log_q = |column: usize| if column == own { 0.0 } else { f64::from(step.log_q[column]) };
+        let own = |column: usize| step.own.of(example).contains(&(column as u32));
+        let log_q = |column: usize| if own(column) { 0.0 } else { f64::from(step.log_q[column]) };
         let score = |column: usize| product(column) / f64::from(knobs.tau) - log_q(column);
-        let counts = |column: &usize| !known(step, example).contains(&(*column as u32));
+        let counts = |column: &usize| match &step.compared {
+            Compared::AllBut(known) => !known.of(example).contains(&(*column as u32)),
+            Compared::Only(listed) => listed.of(example).contains(&(*column as u32)),
+        };
         let columns: Vec<usize> = (0..step.columns()).filter(counts).collect();
         let total: f64 = columns.iter().map(|&column| score(column).exp()).sum();
-        loss += total.ln() - score(own);
-        for column in columns {
-            let pull = (score(column).exp() / total - f64::from(u8::from(column == own))) * scale;
-            for d in 0..dim {
-                by_user[example * dim + d] += pull * f64::from(v[column * dim + d]);
-                by_item[column * dim + d] += pull * f64::from(u[example * dim + d]);
+        // One softmax for each of the items to be foretold.
+        for &target in step.own.of(example) {
+            let weight = f64::from(step.weights[example]);
+            loss += weight * (total.ln() - score(target as usize));
+            for &column in &columns {
+                let hit = f64::from(u8::from(column == target as usize));
+                let pull = weight * (score(column).exp() / total - hit) * scale;
+                for d in 0..dim {
+                    by_user[example * dim + d] += pull * f64::from(v[column * dim + d]);
+                    by_item[column * dim + d] += pull * f64::from(u[example * dim + d]);
+                }
             }
         }
     }
@@ -82,17 +95,74 @@ fn the_softmax_is_that_of_plain_loops_at_odd_sizes() {
             continue;
         }
         let knobs = knobs();
-        let step = step(&train, &pairs, &knobs, 5);
-        let (u, v) = (numbers(step.examples() * dim, 1), numbers(step.columns() * dim, 2));
-        let (loss, gradients) = softmax(&step, &knobs, dim, &u, &v);
-        let (expected, plain) = plain(&step, &knobs, dim, &u, &v);
-        assert!((loss - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{loss} is not {expected}");
-        for (found, plain) in gradients.iter().zip(&plain) {
-            let most = plain.iter().fold(0.0f64, |most, number| most.max(number.abs()));
-            for (found, plain) in found.iter().zip(plain) {
-                assert!((f64::from(*found) - plain).abs() < 2e-5 * (most + 1e-3), "{found} is not {plain}");
-            }
+        is_that_of_plain_loops(&step(&train, &pairs, &knobs, 5), &knobs, dim);
+    }
+}
+
+fn is_that_of_plain_loops(step: &Step, knobs: &TwoTower, dim: usize) {
+    let (u, v) = (numbers(step.examples() * dim, 1), numbers(step.columns() * dim, 2));
+    let (loss, gradients) = softmax(step, knobs, dim, &u, &v);
+    let (expected, plain) = plain(step, knobs, dim, &u, &v);
+    assert!((loss - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{loss} is not {expected}");
+    for (found, plain) in gradients.iter().zip(&plain) {
+        let most = plain.iter().fold(0.0f64, |most, number| most.max(number.abs()));
+        for (found, plain) in found.iter().zip(plain) {
+            assert!((f64::from(*found) - plain).abs() < 2e-5 * (most + 1e-3), "{found} is not {plain}");
         }
+    }
+}
+
+/// What was known, and what was known later: a third of it is new.
+fn earlier(later: &Csr<UserRow, ItemRow>) -> Csr<UserRow, ItemRow> {
+    let kept: Vec<_> = later.pairs().filter(|pair| !(pair.row.get() + pair.col.get()).is_multiple_of(3)).collect();
+    Csr::from_pairs(later.n_rows(), later.n_cols(), &kept)
+}
+
+#[test]
+fn beside_a_base_the_hard_items_are_those_it_puts_first() {
+    for (users, items, batch, hard) in [(7, 31, 2, 9), (40, 90, 17, 30), (61, 200, 64, 500)] {
+        let later = history(users, items);
+        let had = earlier(&later);
+        let table = |rows: usize, seed| Matrix::from_vec(rows, 5, numbers(rows * 5, seed)).unwrap();
+        let mut base = Base { tables: [table(users, 1), table(items, 2)] };
+        // Of this one the base knows nothing: what is popular is hard.
+        base.tables[0].row_mut(users - 1).fill(0.0);
+        let none = Features::none;
+        let of_users = Inputs::new("user", vec![true; users], none(users), None).unwrap();
+        let of_items = Inputs::new("item", vec![true; items], none(items), None).unwrap();
+        let knobs = TwoTower { hard, batch, history: 0, ..knobs() };
+        let mut ahead = Ahead::new(&had, &later);
+        let mut met = Vec::new();
+        for number in 0..ahead.steps(batch) {
+            let step = ahead.step(number, &base, [&of_users, &of_items], &knobs, 3).unwrap().unwrap();
+            let Compared::Only(listed) = &step.compared else { panic!("not a list") };
+            let column = |column: u32| step.items.bag(column as usize)[0];
+            for example in 0..step.examples() {
+                let user = UserRow::new(step.users.bag(example)[0]);
+                met.push(user.get());
+                let popularity = |item: u32| had.all_cols().iter().filter(|&&other| other == item).count() as f32;
+                let (row, known) = (base.tables[0].row(user.index()), had.cols(user));
+                let score = |item: u32| match row.iter().all(|&number| number == 0.0) {
+                    true => popularity(item),
+                    false => row.iter().zip(base.tables[1].row(item as usize)).map(|(a, b)| a * b).sum(),
+                };
+                let mut best: Vec<u32> = (0..items as u32).collect();
+                best.retain(|item| popularity(*item) > 0.0 && !known.contains(item));
+                best.sort_by(|&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
+                best.truncate(hard);
+                best.sort_unstable();
+                let found: Vec<u32> = listed.of(example).iter().map(|&place| column(place)).collect();
+                assert_eq!(found, best);
+                let own: Vec<u32> = step.own.of(example).iter().map(|&place| column(place)).collect();
+                let next = later.cols(user).iter().copied();
+                assert_eq!(own, next.filter(|item| best.contains(item)).collect::<Vec<_>>());
+                assert!((step.weights[example] - 1.0 / (own.len() as f32).sqrt()).abs() < 1e-6);
+            }
+            is_that_of_plain_loops(&step, &knobs, 5);
+        }
+        met.sort_unstable();
+        met.dedup();
+        assert!(met.len() > users / 2 && ahead.step(99, &base, [&of_users, &of_items], &knobs, 3).unwrap().is_none());
     }
 }
 
@@ -150,7 +220,7 @@ fn the_chance_of_a_column_is_what_is_counted() {
 fn ids_are_left_out_as_often_as_asked_for() {
     let train = history(40, 90);
     let pairs: Vec<_> = train.pairs().take(300).collect();
-    let knobs = TwoTower { id_dropout: 0.4, history: 0, ..knobs() };
+    let knobs = TwoTower { id_dropout: [0.4, 0.0], history: 0, ..knobs() };
     let step = step(&train, &pairs, &knobs, 2);
     let left_out = (0..step.examples()).filter(|&example| step.users.bag(example).is_empty()).count();
     assert!((90..150).contains(&left_out), "{left_out} of 300");

@@ -55,8 +55,9 @@ def project(folder, rows):
         'split = { kind = "time", test_from = "1970-03-12", validation_days = 35 }\n'
     )
     preset = {"kind": "two-tower", "when": "Measured.", "dim": 64, "epochs": 1, "patience": 1, "towers": [256, 128],
-              "features": ["*"], "tags": [], "history": 0, "half_life": 0.0, "trend": False, "id_dropout": [0.0, 0.0],
-              "cosine": True, "batch": BATCH, "negatives": 0, "lr": 0.05, "tower_lr": 0.001, "tau": 0.05, "logq": True}
+              "features": ["*"], "tags": [], "history": 0, "half_life": 0.0, "trend": False,
+              "taste": False, "friends": False, "id_dropout": [0.0, 0.0], "cosine": True, "batch": BATCH, "negatives": 0,
+              "hard": 1000, "lr": 0.05, "tower_lr": 0.001, "tau": 0.05, "logq": True}
     (folder / "preset.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in preset.items()))
 
 

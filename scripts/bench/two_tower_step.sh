@@ -14,15 +14,39 @@ rounds="${2:-5}"
 sizes=(10000 1000000)
 
 machine "$program"
-"$program" show model two-tower --json > "$scratch/preset.json"
+# Towers alone, of pairs: beside a factorization every item's score is looked at once for each user.
+cat > "$scratch/pairs.toml" <<'TOML'
+kind = "two-tower"
+when = "Measured."
+dim = 64
+epochs = 1
+patience = 1
+towers = [128]
+features = ["*"]
+tags = []
+history = 0
+half_life = 0.0
+trend = false
+taste = false
+friends = false
+id_dropout = [0.0, 0.0]
+cosine = true
+batch = 1024
+negatives = 0
+hard = 1000
+lr = 0.05
+tower_lr = 0.001
+tau = 0.1
+logq = true
+TOML
 python3 - "$scratch" "${sizes[@]}" <<'PYTHON'
-import json, sys
+import sys
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 
 USERS, STEPS = 20_000, 200
 scratch = Path(sys.argv[1])
-batch = json.load(open(scratch / "preset.json"))["batch"]
+batch = 1024
 print(f"batch:   {batch} pairs, {STEPS} steps, {USERS:,} users\n")
 (scratch / "steps").write_text(str(STEPS))
 for size in map(int, sys.argv[2:]):
@@ -48,7 +72,7 @@ PYTHON
 once() {
     local run="$scratch/run" log="$scratch/run/log.jsonl" pid
     rm -rf "$run"
-    "$program" train --project "$scratch/items-$1" --model two-tower --epochs 1 --device cpu --run "$run" --quiet \
+    "$program" train --project "$scratch/items-$1" --model "$scratch/pairs.toml" --device cpu --run "$run" --quiet \
         > /dev/null &
     pid=$!
     until [[ -s "$log" ]]; do

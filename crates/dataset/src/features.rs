@@ -50,6 +50,21 @@ impl Features {
         Self::from_rows(names, bags)
     }
 
+    /// Whether others are the same can be told from this alone: a hash of names, values and weights.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for name in &self.names {
+            hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+        }
+        let mut numbers = |bytes: &[u8]| {
+            hasher.update(bytes);
+        };
+        self.offsets.iter().for_each(|offset| numbers(&offset.to_le_bytes()));
+        self.values.iter().for_each(|value| numbers(&value.to_le_bytes()));
+        self.weights.iter().for_each(|weight| numbers(&weight.to_le_bytes()));
+        hasher.finalize().to_hex().to_string()
+    }
+
     /// How many different values there are over all fields.
     pub fn len(&self) -> usize {
         self.names.len()
@@ -58,6 +73,11 @@ impl Features {
     /// Whether there is no value at all.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+
+    /// How many values all rows have together.
+    pub fn entries(&self) -> usize {
+        self.values.len()
     }
 
     /// `field=value` of every value number.
@@ -225,6 +245,16 @@ mod tests {
         let groups = three().in_groups_of(1);
         assert_eq!(groups.iter().map(|group| group.bag(0)).collect::<Vec<_>>(), [three().bag(0), &[1], &[0]]);
         assert!(groups.iter().all(|group| group.names() == three().names()));
+    }
+
+    #[test]
+    fn what_differs_has_another_fingerprint() {
+        let (one, same) = (three(), three());
+        let other = three().only(|field| field == "brand");
+        assert_eq!(one.fingerprint(), same.fingerprint());
+        assert!(one.fingerprint() != other.fingerprint());
+        let heavier = Features::from_rows(vec!["a=1".into()], [vec![(0, 2.0)]]);
+        assert!(heavier.fingerprint() != Features::from_rows(vec!["a=1".into()], [vec![(0, 1.0)]]).fingerprint());
     }
 
     #[test]

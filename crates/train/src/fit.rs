@@ -119,6 +119,9 @@ pub enum FitError {
         /// What to do instead.
         hint: &'static str,
     },
+    /// Towers beside a base learn from what users went on to, and nobody did anything before.
+    #[error("nothing is known from before the last stretch of the history, so towers cannot learn what followed it")]
+    NoPast,
     /// Reading or writing a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] lookalike_bundle::BundleError),
@@ -152,6 +155,7 @@ impl FitError {
         match self {
             Self::Stopped { kept: true, .. } => Some("the same command with `--resume` continues".into()),
             Self::Stopped { kept: false, .. } => None,
+            Self::NoPast => Some("shorten `validation_days`, or leave `[base]` out of the preset".into()),
             Self::Diverged { hint, .. } | Self::Memory { hint, .. } => Some((*hint).into()),
             Self::Device(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),

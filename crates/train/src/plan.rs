@@ -39,8 +39,13 @@ struct Shape {
     users: u64,
     /// Items with a row.
     items: u64,
-    /// Values of attributes, of users and items together.
+    /// Different values of attributes, of users and items together, of tags and of what friends had; and of items' alone.
     features: u64,
+    of_items: u64,
+    /// How many of them all users and items have, at all times together.
+    entries: u64,
+    /// Pairs known at earlier times, all of these together.
+    earlier: u64,
     /// Pairs that epochs are chosen with.
     train: u64,
     /// Pairs that the final model learns from.
@@ -54,10 +59,16 @@ struct Shape {
 impl Shape {
     fn of(data: &Dataset) -> Self {
         let held_out = [&data.validation, &data.test];
+        let declared = [&data.user_features, &data.item_features];
+        let last = [&data.portraits, &data.friends].into_iter().filter_map(|times| times.last());
+        let all = declared.into_iter().chain(&data.portraits).chain(&data.friends);
         Self {
             users: data.users.len() as u64,
             items: data.items.len() as u64,
-            features: (data.user_features.len() + data.item_features.len()) as u64,
+            features: declared.into_iter().chain(last).map(|features| features.len() as u64).sum(),
+            of_items: data.item_features.len() as u64,
+            entries: all.map(|features| features.entries() as u64).sum(),
+            earlier: data.earlier.iter().map(|part| part.len() as u64).sum(),
             train: data.train.len() as u64,
             full: data.full.len() as u64,
             held_out: held_out.map(|held| (held.truth.len() + held.cold.len()) as u64).iter().sum(),
@@ -183,10 +194,24 @@ impl Preset {
                 Fit { optimizer: 4 * rows, copies: EVENT * pairs, step, ..embeddings }
             }
             Knobs::TwoTower(knobs) => {
-                let (table, batch) = (4 * dim * (rows + features), knobs.batch as u64);
+                let batch = (knobs.batch as u64).min(if knobs.base.is_some() { users } else { pairs });
+                let further = if knobs.history > 0 { items } else { 0 } + if knobs.taste { shape.of_items } else { 0 };
+                let inputs = rows + features + further;
+                let (times, base) =
+                    knobs.base.as_ref().map_or((1, 0), |base| (base.stretches as u64 + 1, base.dim as u64));
+                let columns = match &knobs.base {
+                    Some(_) => items.min(batch * knobs.hard as u64),
+                    None => items.min(batch + knobs.negatives as u64),
+                };
+                // A column's gradient in eight parts, its vector at every layer, and the rows that it touches.
                 let widths = dim + knobs.towers.iter().map(|&width| width as u64).sum::<u64>();
-                let step = 4 * (4 * batch * batch + 2 * 8 * batch * widths);
-                Fit { model: table, optimizer: 4 * (rows + features), copies: EVENT * pairs, step, ..embeddings }
+                let step = 4 * (columns * (8 * (dim + base) + 4 * widths) + batch * (4 * (dim + base) + 4 * widths));
+                // The order of the pairs, or of every time its pairs; of every time what enters; scores of few users.
+                let order = if base > 0 { shape.by_user(shape.earlier) + 64 * items } else { EVENT * pairs };
+                let taste = if knobs.taste { ENTRY * users * times * shape.of_items.min(128) } else { 0 };
+                let copies = order + 2 * ENTRY * shape.entries + taste + 4 * base * rows * times;
+                let learned = 4 * (dim + base) * rows;
+                Fit { model: 4 * dim * inputs, optimizer: 4 * inputs, copies, step, learned }
             }
             Knobs::Ease(knobs) => {
                 let learned = ENTRY * items * (knobs.keep as u64).min(items);
@@ -214,6 +239,9 @@ mod tests {
         users: 1_000_000,
         items: 200_000,
         features: 0,
+        of_items: 0,
+        entries: 0,
+        earlier: 0,
         train: 99_900_000,
         full: 100_000_000,
         held_out: 200_000,
@@ -241,7 +269,7 @@ mod tests {
             for larger in [
                 Shape { users: 2 * LARGE.users, ..LARGE },
                 Shape { items: 2 * LARGE.items, ..LARGE },
-                Shape { train: 2 * LARGE.train, full: 2 * LARGE.full, ..LARGE },
+                Shape { train: 2 * LARGE.train, full: 2 * LARGE.full, earlier: 2 * LARGE.train, ..LARGE },
             ] {
                 assert!(preset.plan_for(&larger).total > before, "{}: {larger:?}", preset.name);
             }
@@ -264,6 +292,9 @@ mod tests {
             users: rows,
             items: rows,
             features: rows,
+            of_items: rows,
+            entries: pairs,
+            earlier: pairs,
             train: pairs,
             full: pairs,
             held_out: pairs,

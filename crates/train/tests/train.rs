@@ -398,6 +398,15 @@ fn a_run_resumes_again_and_again() {
 }
 
 #[test]
+fn towers_beside_a_base_need_a_past() {
+    let mut bench = Bench::new(two_tower_beside_ials());
+    bench.data.earlier.clear();
+    let error = bench.fit(false, usize::MAX).err().unwrap();
+    assert!(error.to_string().starts_with("nothing is known from before the last stretch"), "{error}");
+    assert!(error.hint().unwrap().contains("validation_days"));
+}
+
+#[test]
 fn patience_ends_the_choice_and_the_earliest_best_epoch_wins() {
     let mut preset = ials();
     (preset.epochs, preset.patience) = (30, 2);

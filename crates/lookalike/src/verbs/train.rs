@@ -57,7 +57,14 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     introduce(&data, &preset, &plan, &device, entered.as_ref(), say);
 
     let hash = workspace.data_hash()?;
-    let identity = Identity { seed: common.seed, data: &hash };
+    // A run is not resumed after its tags became others: they are learned from like the data.
+    let read = match &entered {
+        Some(entered) if !entered.tags.is_empty() => {
+            data.portraits.iter().fold(hash.clone(), |read, portrait| read + " " + &portrait.fingerprint())
+        }
+        _ => hash.clone(),
+    };
+    let identity = Identity { seed: common.seed, data: &read };
     let mut trials = None;
     if let Some(settings) = args.tune {
         let tuned = super::tune::search(&data, &preset, settings, &device, common.seed, &run, say)?;
@@ -77,6 +84,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
 
     let late = Instant::now();
     let spinner = say.counter("evaluating, indexing");
+    let identity = Identity { data: &hash, ..identity };
     let mut bundle = bundle(&data, &workspace, &preset, &device, identity, &fitted)?;
     // Both run on all threads; neither depends on how they are shared.
     let settings = IndexSettings { seed: common.seed, ..IndexSettings::default() };

@@ -93,8 +93,12 @@ impl<'a> TwoTowerModel<'a> {
         };
         let times: Vec<usize> = match &knobs.base {
             None => vec![last],
-            Some(base) => (last.saturating_sub(base.stretches)..=last).collect(),
+            // Before the oldest stretches there may have been nothing yet.
+            Some(base) => (last.saturating_sub(base.stretches)..=last).filter(|&time| !parts[time].is_empty()).collect(),
         };
+        if knobs.base.is_some() && times.len() < 2 {
+            return Err(FitError::NoPast);
+        }
         let source = match &knobs.base {
             None => Source::Pairs { shuffled: Shuffled::new(parts[last]), steps: Steps::new(parts[last]) },
             Some(base) => Source::Ahead {

@@ -21,6 +21,9 @@ const MOST: usize = 100;
 /// An edge between two users, with its time in microseconds since 1970 if it has one.
 pub(crate) type Edge = (UserRow, UserRow, Option<i64>);
 
+/// Who was a friend of whom at a time, and what users had.
+type Then<'a> = (&'a Csr<UserRow, UserRow>, &'a Csr<UserRow, ItemRow>);
+
 /// All edges between two different users.
 pub(crate) fn edges(project: &Project, store: &Store, users: &Vocab<UserRow>) -> Result<Vec<Edge>, Error> {
     let people: BTreeMap<&str, [bool; 2]> = ends(project).filter(|(_, ends)| *ends == [true, true]).collect();
@@ -53,10 +56,7 @@ pub(crate) fn graph(edges: &[Edge], users: usize, end: Option<i64>) -> Csr<UserR
 /// What the friends of every user had at several times, as features whose values all times share: an item weighs as many
 /// friends as had it, divided so that a bag has length 1. A bag holds the [`MOST`] heaviest items, those of lower rows first
 /// among equals. Times are given as who was a friend then, and what users had.
-pub(crate) fn bags(
-    times: &[(&Csr<UserRow, UserRow>, &Csr<UserRow, ItemRow>)],
-    items: &Vocab<ItemRow>,
-) -> Vec<Features> {
+pub(crate) fn bags(times: &[Then<'_>], items: &Vocab<ItemRow>) -> Vec<Features> {
     let users = times.first().map_or(0, |(friends, _)| friends.n_rows());
     if times.iter().all(|(friends, _)| friends.is_empty()) {
         return vec![Features::none(users); times.len()];

@@ -94,7 +94,9 @@ impl<'a> TwoTowerModel<'a> {
         let times: Vec<usize> = match &knobs.base {
             None => vec![last],
             // Before the oldest stretches there may have been nothing yet.
-            Some(base) => (last.saturating_sub(base.stretches)..=last).filter(|&time| !parts[time].is_empty()).collect(),
+            Some(base) => {
+                (last.saturating_sub(base.stretches)..=last).filter(|&time| !parts[time].is_empty()).collect()
+            }
         };
         if knobs.base.is_some() && times.len() < 2 {
             return Err(FitError::NoPast);
@@ -139,16 +141,19 @@ impl<'a> TwoTowerModel<'a> {
 }
 
 impl TwoTowerModel<'_> {
-    /// Learns the bases, unless they are there.
-    fn fit_bases(&mut self, tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>) -> Result<(), FitError> {
-        let Source::Ahead { stretches, knobs, bases, .. } = &mut self.source else { return Ok(()) };
+    /// Learns the bases, unless they are there; how much of the epoch's work that was, counted in their epochs.
+    fn fit_bases(&mut self, tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>) -> Result<u64, FitError> {
+        let Source::Ahead { stretches, knobs, bases, .. } = &mut self.source else { return Ok(0) };
+        let missing = (self.times.len() - bases.len()) as u64;
+        let work = missing * u64::from(knobs.epochs);
+        let total = work + stretches.iter().map(|ahead| ahead.steps(self.knobs.batch) as u64).sum::<u64>();
         let parts = self.data.parts();
-        let total = stretches.iter().map(|ahead| ahead.steps(self.knobs.batch)).sum::<usize>() as u64;
-        for &time in &self.times[bases.len()..] {
-            // Progress is told in steps of the epoch; whoever asked to stop is heard meanwhile.
-            bases.push(Base::fit(parts[time], knobs, self.device, self.seed, &mut |_| tick(0, total))?);
+        for (nth, &time) in (0..).zip(&self.times[bases.len()..]) {
+            let before = nth * u64::from(knobs.epochs);
+            let mut told = |epoch: u32| tick((before + u64::from(epoch)).max(1), total);
+            bases.push(Base::fit(parts[time], knobs, self.device, self.seed, &mut told)?);
         }
-        Ok(())
+        Ok(work)
     }
 }
 
@@ -158,7 +163,7 @@ impl Model for TwoTowerModel<'_> {
         epoch: u32,
         tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>,
     ) -> Result<Option<f64>, FitError> {
-        self.fit_bases(tick)?;
+        let before = self.fit_bases(tick)?;
         let order = stream_seed(self.seed, 12, u64::from(epoch));
         let mut shuffled = match &mut self.source {
             Source::Pairs { shuffled, .. } => std::mem::take(shuffled),
@@ -196,7 +201,7 @@ impl Model for TwoTowerModel<'_> {
             source.set_scale(scale);
             loss += step_loss;
             examples += f64::from(step.weight());
-            tick(number as u64 + 1, total as u64)?;
+            tick(before + number as u64 + 1, before + total as u64)?;
         }
         drop(batches);
         if let Source::Pairs { shuffled: place, .. } = &mut self.source {

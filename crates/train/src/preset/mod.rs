@@ -145,7 +145,9 @@ impl Preset {
         known(&table, common, own, text, file)?;
         if let Some(base) = table.get("base").and_then(toml::Value::as_table) {
             let kind = base.get("kind").and_then(toml::Value::as_str).unwrap_or_default();
-            known(base, Base::KEYS, Knobs::keys(kind), text, file)?;
+            // A kind that is no factorization is complained about as such, and not for its keys.
+            let own = if Base::KINDS.contains(&kind) { Knobs::keys(kind) } else { &[] };
+            known(base, Base::KEYS, own, text, file)?;
         }
         let Common { name: own_name, when } = toml::from_str(text).map_err(parse)?;
         let given: Epochs = match one_step(kind) {
@@ -347,6 +349,17 @@ mod tests {
     #[test]
     fn an_unknown_key_names_its_line_and_the_nearest() {
         assert_eq!(error(("alpha0", "alpha")), "`mine.toml`, line 8: unknown key `alpha`; did you mean `alpha0`?");
+    }
+
+    #[test]
+    fn a_base_is_a_factorization_with_knobs_of_its_own() {
+        let error = |from: &str, to: &str| {
+            let text = BUILT_IN[2].1.replace(from, to);
+            Preset::parse("towers", "mine.toml", &text).unwrap_err().to_string()
+        };
+        assert!(error("kind = \"ials\"", "kind = \"ease\"").contains("`ease`"));
+        assert!(error("stretches", "stretchs").contains("unknown key `stretchs`"));
+        assert!(error("stretches = 3", "stretches = 0").contains("`base.stretches` is 0"));
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub enum Factorization {
 }
 
 impl Base {
+    /// The kinds of [`Factorization`].
+    pub(super) const KINDS: &[&str] = &["ials", "softmax-mf", "bpr"];
     /// What a base has of any kind.
     pub(super) const KEYS: &[&str] = &["kind", "dim", "epochs", "stretches"];
 

@@ -5,6 +5,7 @@
 use lookalike_bundle::{ItemRow, Learned, Matrix, Row, Tensor, Tensors, UserRow};
 use lookalike_dataset::Csr;
 
+use super::SIDES;
 use super::host::beside;
 use super::layers::Parameter;
 use super::step::Known;
@@ -19,7 +20,6 @@ use crate::softmax::SoftmaxModel;
 const SCALE_LR: f32 = 0.03;
 /// What the scale starts with.
 const SCALE: f32 = 4.0;
-const SIDES: [&str; 2] = ["user", "item"];
 
 /// The factorization of what was known at one time: a vector for every user and every item, zero for those not met yet.
 pub(super) struct Base {

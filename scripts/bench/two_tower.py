@@ -57,7 +57,7 @@ def project(folder, rows):
     preset = {"kind": "two-tower", "when": "Measured.", "dim": 64, "epochs": 1, "patience": 1, "towers": [256, 128],
               "features": ["*"], "tags": [], "history": 0, "half_life": 0.0, "trend": False,
               "taste": False, "friends": False, "id_dropout": [0.0, 0.0], "cosine": True, "batch": BATCH, "negatives": 0,
-              "hard": 1000, "lr": 0.05, "tower_lr": 0.001, "tau": 0.05, "logq": True}
+              "hard": 1000, "lr": 0.05, "tower_lr": 0.001, "decay": 0.0, "tau": 0.05, "logq": True}
     (folder / "preset.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in preset.items()))
 
 

@@ -36,6 +36,7 @@ negatives = 0
 hard = 1000
 lr = 0.05
 tower_lr = 0.001
+decay = 0.0
 tau = 0.1
 logq = true
 TOML

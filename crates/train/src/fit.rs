@@ -56,7 +56,7 @@ pub struct Verdict {
 pub struct Entry {
     /// Which pass.
     pub phase: Phase,
-    /// Epoch, from 1.
+    /// Epoch, from 1; 0 is what is there before the first, where that is a model of its own: the base of towers.
     pub epoch: u32,
     /// Mean training loss, where the method computes one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,6 +169,10 @@ impl FitError {
 /// One model in training. Everything random is derived from the seed and the epoch's number, so that the state after
 /// an epoch is all that a resumed run needs.
 pub(crate) trait Model {
+    /// The number of the first epoch: 0 for a model that is worth judging before it has learned.
+    fn first(&self) -> u32 {
+        1
+    }
     /// One pass over the data; returns the mean loss where there is one. `tick` gets (done, total).
     fn epoch(
         &mut self,
@@ -221,7 +225,7 @@ pub fn fit(
     let (best_epoch, verdict) = run.best();
     let mut model = make(data, Phase::Final, preset, device, seed)?;
     checkpoint.restore(&mut *model, state.take())?;
-    while run.done(Phase::Final) < best_epoch {
+    while run.last(Phase::Final).is_none_or(|last| last < best_epoch) {
         run.epoch(&mut *model, Phase::Final, best_epoch)?;
     }
     Ok(Fitted { learned: model.learned()?, tensors: model.weights()?, log: run.log, best_epoch, verdict })
@@ -286,8 +290,9 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn done(&self, phase: Phase) -> u32 {
-        self.log.iter().filter(|entry| entry.phase == phase).count() as u32
+    /// The last epoch of a pass so far.
+    fn last(&self, phase: Phase) -> Option<u32> {
+        self.log.iter().rev().find(|entry| entry.phase == phase).map(|entry| entry.epoch)
     }
 
     /// The epoch with the best validation figure and what was said of it; the earliest of equals.
@@ -304,8 +309,8 @@ impl Run<'_> {
 
     /// Whether the choosing pass is over: epochs used up, or no better figure for `patience` epochs.
     fn chosen(&self) -> bool {
-        let done = self.done(Phase::Choose);
-        done >= self.preset.epochs || (done > 0 && done - self.best().0 >= self.preset.patience)
+        let over = |last| last >= self.preset.epochs || last - self.best().0 >= self.preset.patience;
+        self.last(Phase::Choose).is_some_and(over)
     }
 
     fn choose(&mut self, model: &mut dyn Model) -> Result<(), FitError> {
@@ -316,7 +321,7 @@ impl Run<'_> {
     }
 
     fn epoch(&mut self, model: &mut dyn Model, phase: Phase, epochs: u32) -> Result<(), FitError> {
-        let epoch = self.done(phase) + 1;
+        let epoch = self.last(phase).map_or(model.first(), |last| last + 1);
         let kept = self.checkpoint.is_some() && !self.log.is_empty();
         let start = Instant::now();
         let watch = &mut *self.watch;

@@ -84,6 +84,7 @@ fn two_tower() -> Preset {
         hard: 40,
         lr: 0.05,
         tower_lr: 0.002,
+        decay: 0.1,
         tau: 0.1,
         logq: true,
         base: None,
@@ -200,7 +201,7 @@ impl Watch for Observer<'_> {
     }
 
     fn progress(&mut self, _: Phase, epoch: u32, epochs: u32, done: u64, total: u64) {
-        assert!((1..=epochs).contains(&epoch) && (1..=total).contains(&done));
+        assert!((0..=epochs).contains(&epoch) && (1..=total).contains(&done));
     }
 
     fn epoch(&mut self, log: &[Entry]) {
@@ -395,6 +396,24 @@ fn a_run_resumes_again_and_again() {
         }
         assert_same(&bench.fit(true, usize::MAX).unwrap(), &whole);
     }
+}
+
+#[test]
+fn towers_that_add_nothing_leave_their_base() {
+    let mut preset = two_tower_beside_ials();
+    let Knobs::TwoTower(knobs) = &mut preset.knobs else { panic!("not a two-tower") };
+    // So small that no list changes.
+    (knobs.lr, knobs.tower_lr) = (1e-12, 1e-12);
+    let bench = Bench::new(preset.clone());
+    let fitted = bench.whole();
+    assert_eq!(fitted.best_epoch, 0);
+    assert_eq!(fitted.log.iter().filter(|entry| entry.phase == Phase::Final).count(), 1);
+    let Learned::Embeddings { items, .. } = &fitted.learned else { panic!("no embeddings") };
+    let base = items.cols() - preset.dim;
+    assert!((0..items.rows()).all(|row| items.row(row)[base..].iter().all(|&number| number == 0.0)));
+    assert!((0..items.rows()).any(|row| items.row(row)[..base].iter().any(|&number| number != 0.0)));
+    bench.stop_after(1);
+    assert_same(&bench.fit(true, usize::MAX).unwrap(), &fitted);
 }
 
 #[test]

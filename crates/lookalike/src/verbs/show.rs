@@ -48,8 +48,11 @@ fn trained(bundle: &Bundle, say: &Say) -> Result<(), Failure> {
         Learned::Embeddings { items, .. } => format!("embeddings of {} numbers", items.cols()),
         Learned::ItemWeights(weights) => format!("{} weights from item to item", grouped(weights.len() as u64)),
     };
-    let (epoch, epochs) = (manifest.best_epoch, manifest.epochs);
-    say.line(format!("  {learned}; epoch {epoch} of {epochs}; seed {}", manifest.seed));
+    let epoch = match manifest.best_epoch {
+        0 => "the base alone, as towers add nothing to it".to_owned(),
+        epoch => format!("epoch {epoch} of {}", manifest.epochs),
+    };
+    say.line(format!("  {learned}; {epoch}; seed {}", manifest.seed));
     say.line(format!("  split {}", manifest.split));
     lines(&manifest.preset, &["name", "when", "dim"], say);
     if let Some(figures) = manifest.metrics.as_array().and_then(|models| models.first()) {

@@ -80,6 +80,9 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         Some(hint) => failure.with_hint(hint),
         None => failure,
     })?;
+    if fitted.best_epoch == 0 {
+        say.line("the towers add nothing to their base on the validation part: the model is its base");
+    }
     let fit_seconds = fitted.log.iter().map(|entry| entry.seconds).sum::<f64>();
 
     let late = Instant::now();
@@ -244,9 +247,11 @@ impl Watch for Observer<'_> {
 
     fn progress(&mut self, phase: Phase, epoch: u32, epochs: u32, done: u64, total: u64) {
         if !matches!(&self.bar, Some((p, e, _)) if (*p, *e) == (phase, epoch)) {
-            let what = match phase {
-                Phase::Choose => format!("epoch {epoch} of at most {epochs}"),
-                Phase::Final => format!("final, epoch {epoch} of {epochs}"),
+            let what = match (phase, epoch) {
+                (Phase::Choose, 0) => "base".to_owned(),
+                (Phase::Final, 0) => "final, base".to_owned(),
+                (Phase::Choose, _) => format!("epoch {epoch} of at most {epochs}"),
+                (Phase::Final, _) => format!("final, epoch {epoch} of {epochs}"),
             };
             if let Some((_, _, bar)) = self.bar.take() {
                 bar.finish_and_clear();
@@ -269,7 +274,8 @@ impl Watch for Observer<'_> {
         let loss = entry.loss.map_or(String::new(), |loss| format!("  loss {loss:.4}"));
         let judged = entry.validation.as_ref().map(|v| format!("  validation ndcg@10 {:.4}", v.figure));
         let phase = if entry.phase == Phase::Final { "final " } else { "" };
-        let line = format!("{phase}epoch {}{loss}{}  {:.1} s", entry.epoch, judged.unwrap_or_default(), entry.seconds);
+        let epoch = if entry.epoch == 0 { "base alone".to_owned() } else { format!("epoch {}", entry.epoch) };
+        let line = format!("{phase}{epoch}{loss}{}  {:.1} s", judged.unwrap_or_default(), entry.seconds);
         match &self.bar {
             Some((_, _, bar)) => bar.suspend(|| self.say.remark(line)),
             None => self.say.remark(line),

@@ -31,14 +31,16 @@ pub struct TwoTower {
     pub cosine: bool,
     /// Pairs per step; users per step beside a `base`.
     pub batch: usize,
-    /// Items drawn evenly for each step, as negatives beside those of its pairs.
+    /// Items drawn evenly for each step, as negatives beside those of its pairs, or beside the `hard` ones.
     pub negatives: usize,
     /// Beside a `base`: among how many of the items that it puts first a user's next ones are looked for.
     pub hard: usize,
     /// Step size of the embedding tables (row-wise Adagrad).
     pub lr: f32,
-    /// Step size of the tower weights (Adam).
+    /// Step size of the tower weights (AdamW).
     pub tower_lr: f32,
+    /// The share of the tower weights that is taken off with each step, times its step size.
+    pub decay: f32,
     /// Temperature: cosine scores are divided by it.
     pub tau: f32,
     /// Whether scores are corrected for how often an item is drawn as a negative.
@@ -111,6 +113,7 @@ impl TwoTower {
         "hard",
         "lr",
         "tower_lr",
+        "decay",
         "tau",
         "logq",
         "base",
@@ -135,6 +138,7 @@ impl TwoTower {
         check.that(self.negatives <= 1 << 24, "negatives", self.negatives, "at most 16777216")?;
         check.positive("lr", self.lr)?;
         check.positive("tower_lr", self.tower_lr)?;
+        check.that((0.0..=100.0).contains(&self.decay), "decay", self.decay, "from 0 to 100")?;
         check.positive("tau", self.tau)
     }
 }

@@ -28,8 +28,19 @@ pub(super) struct Ahead<'a> {
     users: Vec<u32>,
     /// How many users had an item: the order of items for users of whom the base knows nothing.
     popularity: Vec<f32>,
+    /// The items that somebody had.
+    met: Vec<u32>,
     /// The column of each item; [`NOWHERE`] between steps.
     columns: Vec<u32>,
+}
+
+/// The most users whose next items an epoch looks at. Scores of all items are made for each of them, as for each that an epoch
+/// is judged by; where there are more users, another epoch looks at others.
+const MOST: usize = 32_768;
+
+/// How many steps an epoch has.
+pub(super) fn steps(stretches: &[Ahead<'_>], batch: usize) -> usize {
+    stretches.iter().map(|ahead| ahead.steps(batch)).sum::<usize>().min(MOST.div_ceil(batch))
 }
 
 /// The steps of an epoch in a random order: which of the stretches each is of, and its number there.
@@ -43,6 +54,7 @@ pub(super) fn shuffled(stretches: &mut [Ahead<'_>], batch: usize, seed: u64) -> 
     for last in (1..steps.len()).rev() {
         steps.swap(last, rng.random_range(0..=last));
     }
+    steps.truncate(self::steps(stretches, batch));
     steps
 }
 
@@ -52,10 +64,11 @@ impl<'a> Ahead<'a> {
         had.all_cols().iter().for_each(|&item| popularity[item as usize] += 1.0);
         let more = |&user: &UserRow| later.cols(user).len() > had.cols(user).len();
         let users = later.rows().filter(more).map(|user| user.get()).collect();
-        Self { had, later, users, popularity, columns: vec![NOWHERE; had.n_cols()] }
+        let met = (0..).zip(&popularity).filter(|(_, users)| **users > 0.0).map(|(item, _)| item).collect();
+        Self { had, later, users, popularity, met, columns: vec![NOWHERE; had.n_cols()] }
     }
 
-    /// How many steps an epoch has.
+    /// How many steps it takes to look at all users.
     pub(super) fn steps(&self, batch: usize) -> usize {
         self.users.len().div_ceil(batch)
     }
@@ -80,8 +93,15 @@ impl<'a> Ahead<'a> {
     ) -> Result<Option<Step>, DeviceError> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream_seed(seed, 0, 0));
         let Some(batch) = self.users.chunks(knobs.batch).nth(number) else { return Ok(None) };
+        // Items that the base puts further down: else nothing would say that they belong there.
+        let mut further: Vec<u32> = match self.met.len() {
+            0 => Vec::new(),
+            met => (0..knobs.negatives).map(|_| self.met[rng.random_range(0..met)]).collect(),
+        };
+        further.sort_unstable();
+        further.dedup();
         let mut examples: Vec<(u32, Vec<u32>, Vec<u32>)> =
-            batch.par_chunks(USERS).flat_map_iter(|users| self.examples(users, base, knobs.hard)).collect();
+            batch.par_chunks(USERS).flat_map_iter(|users| self.examples(users, base, knobs.hard, &further)).collect();
         // A user whose next items are all too far down has nothing to tell.
         examples.retain(|(_, own, _)| !own.is_empty());
         let mut drawn: Vec<u32> = examples.iter().flat_map(|(.., listed)| listed.iter().copied()).collect();
@@ -112,8 +132,8 @@ impl<'a> Ahead<'a> {
     }
 
     /// For each of these users: the `hard` items that the base puts first among those they had not, ascending, and which
-    /// of them they went on to.
-    fn examples(&self, users: &[u32], base: &Base, hard: usize) -> Vec<(u32, Vec<u32>, Vec<u32>)> {
+    /// of them they went on to. The former with the `further` ones that they had not.
+    fn examples(&self, users: &[u32], base: &Base, hard: usize, further: &[u32]) -> Vec<(u32, Vec<u32>, Vec<u32>)> {
         let (items, dim) = (self.columns.len(), base.dim());
         let vectors = base.rows(0, users.iter().map(|&user| user as usize));
         let mut scores = vec![0.0; users.len() * items];
@@ -126,7 +146,10 @@ impl<'a> Ahead<'a> {
                 scores.copy_from_slice(&self.popularity);
             }
             let had = self.had.cols(row);
-            let listed = first(scores, had, &self.popularity, hard);
+            let mut listed = first(scores, had, &self.popularity, hard);
+            listed.extend(further.iter().filter(|item| had.binary_search(item).is_err()));
+            listed.sort_unstable();
+            listed.dedup();
             let next = self.later.cols(row).iter().copied();
             let own = next.filter(|item| had.binary_search(item).is_err() && listed.binary_search(item).is_ok());
             (user, own.collect(), listed)

@@ -21,7 +21,8 @@ const SCALE_LR: f32 = 0.03;
 /// What the scale starts with.
 const SCALE: f32 = 4.0;
 
-/// The factorization of what was known at one time: a vector for every user and every item, zero for those not met yet.
+/// The factorization of what was known at one time: a vector for every user and every item; of those not met yet, what the
+/// factorization says without data.
 pub(super) struct Base {
     pub(super) tables: [Matrix; 2],
 }
@@ -51,7 +52,12 @@ impl Base {
         let mut met = vec![false; train.n_cols()];
         train.all_cols().iter().for_each(|&item| met[item as usize] = true);
         zero(&mut users, |row| !train.cols(UserRow::new(row as u32)).is_empty());
-        zero(&mut items, |row| met[row]);
+        match &knobs.knobs {
+            // What a penalty on lengths makes of a vector without data.
+            Factorization::Ials(_) | Factorization::Bpr(_) => zero(&mut items, |row| met[row]),
+            // Cosines with what a user likes may all be below 0, where an unknown item would stand in front.
+            Factorization::SoftmaxMf(_) => average(&mut items, |row| met[row]),
+        }
         // How far apart the scores of a user's items lie would else depend on how much the user bought: what the towers add
         // would count for little with some, and for all with others.
         for row in users.data_mut().chunks_exact_mut(knobs.dim) {
@@ -113,6 +119,20 @@ fn zero(table: &mut Matrix, keep: impl Fn(usize) -> bool) {
     let dim = table.cols().max(1);
     let rows = table.data_mut().chunks_exact_mut(dim).enumerate();
     rows.filter(|(row, _)| !keep(*row)).for_each(|(_, numbers)| numbers.fill(0.0));
+}
+
+/// Rows that are not kept become the mean of those that are.
+fn average(table: &mut Matrix, keep: impl Fn(usize) -> bool) {
+    let dim = table.cols().max(1);
+    let (mut sums, mut count) = (vec![0.0f64; dim], 0.0f64);
+    for (_, numbers) in table.data().chunks_exact(dim).enumerate().filter(|(row, _)| keep(*row)) {
+        sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += f64::from(*number));
+        count += 1.0;
+    }
+    let rows = table.data_mut().chunks_exact_mut(dim).enumerate();
+    for (_, numbers) in rows.filter(|(row, _)| !keep(*row)) {
+        numbers.iter_mut().zip(&sums).for_each(|(number, sum)| *number = (sum / count.max(1.0)) as f32);
+    }
 }
 
 /// How much the scores of the base count, learned as a logarithm, so that it stays above 0.

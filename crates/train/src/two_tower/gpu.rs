@@ -98,7 +98,7 @@ pub(super) fn learn(
         if let Some(gradient) = leaves[nth].grad_remove(&mut gradients) {
             side.table.update(&bags.segments(), gradient.inner(), knobs.lr * rate, EPS)?;
         }
-        side.tower.step(&recorded[nth], &mut gradients, knobs.tower_lr * rate);
+        side.tower.step(&recorded[nth], &mut gradients, knobs.tower_lr * rate, knobs.decay);
     }
     Ok(told)
 }
@@ -173,16 +173,22 @@ impl Tower {
         self.values.iter().map(|[value, ..]| value.clone().autodiff().require_grad()).collect()
     }
 
-    /// One Adam step.
-    fn step(&mut self, recorded: &[Tensor<2>], gradients: &mut Gradients, lr: f32) {
+    /// One AdamW step of a gradient that is cut where it is too long, as [`Layers::step`] does it.
+    fn step(&mut self, recorded: &[Tensor<2>], gradients: &mut Gradients, lr: f32, decay: f32) {
         self.steps += 1;
         let correct = BETA.map(|beta| 1.0 - beta.powi(self.steps as i32));
-        for ([value, mean, square], leaf) in self.values.iter_mut().zip(recorded) {
-            let Some(gradient) = leaf.grad_remove(gradients) else { continue };
+        let gradients: Vec<_> = recorded.iter().map(|leaf| leaf.grad_remove(gradients)).collect();
+        let squares = gradients.iter().flatten().map(|gradient| gradient.clone().square().sum());
+        let Some(square) = squares.reduce(|sum, square| sum + square) else { return };
+        let share = (square.sqrt() + layers::EPS).recip().mul_scalar(layers::LONGEST).clamp_max(1.0).unsqueeze::<2>(); // [1, 1]
+        for (nth, ([value, mean, square], gradient)) in self.values.iter_mut().zip(gradients).enumerate() {
+            let Some(gradient) = gradient else { continue };
+            let gradient = gradient * share.clone();
             *mean = mean.clone() * BETA[0] + gradient.clone() * (1.0 - BETA[0]);
             *square = square.clone() * BETA[1] + gradient.square() * (1.0 - BETA[1]);
             let scale = (square.clone() / correct[1]).sqrt() + layers::EPS;
-            *value = value.clone() - mean.clone() / scale * (lr / correct[0]);
+            let kept = if layers::weighs(nth) { 1.0 - lr * decay } else { 1.0 };
+            *value = value.clone() * kept - mean.clone() / scale * (lr / correct[0]);
         }
     }
 }

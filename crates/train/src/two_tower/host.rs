@@ -77,8 +77,8 @@ pub(super) fn learn(
     for ((side, bags), (passed, mut gradient)) in
         [(users, &step.users), (items, &step.items)].into_iter().zip(passed.iter().zip(gradients))
     {
-        let dense = side.layers.backward(passed, &mut gradient);
-        side.layers.step(&dense, knobs.tower_lr * rate);
+        let mut dense = side.layers.backward(passed, &mut gradient);
+        side.layers.step(&mut dense, knobs.tower_lr * rate, knobs.decay);
         side.table.learn(&bags.segments(), &gradient, knobs.lr * rate, EPS);
     }
     loss

@@ -1,4 +1,4 @@
-//! The dense layers of a tower on the CPU, and the Adam steps of their weights.
+//! The dense layers of a tower on the CPU, and the AdamW steps of their weights.
 
 use lookalike_bundle::{Data, Tensor as Stored, Tensors};
 use rand::{RngExt, SeedableRng};
@@ -10,6 +10,9 @@ use crate::gemm::{View, ViewMut, product};
 /// Adam's decay rates and the number that keeps its denominator from zero (Kingma and Ba 2015).
 pub(super) const BETA: [f32; 2] = [0.9, 0.999];
 pub(super) const EPS: f32 = 1e-8;
+/// A longer gradient of all dense parameters of a tower is cut to this length (Pascanu et al. 2013). Gradients are those of a
+/// mean over a step, and mostly shorter than 1: only what would throw a tower off its way is cut.
+pub(super) const LONGEST: f32 = 10.0;
 /// What is added to a squared length before its root.
 pub(super) const TINY: f32 = 1e-12;
 /// Work is cut into so many parts, whatever the number of threads, so that sums over rows keep their order.
@@ -153,10 +156,17 @@ impl Layers {
         sums
     }
 
-    /// One Adam step.
-    pub(super) fn step(&mut self, gradients: &[Vec<f32>], lr: f32) {
+    /// One AdamW step (Loshchilov and Hutter 2019): weights, but not biases, lose the share `lr * decay` as well.
+    pub(super) fn step(&mut self, gradients: &mut [Vec<f32>], lr: f32, decay: f32) {
         self.steps += 1;
-        for (parameter, gradient) in self.parameters.iter_mut().zip(gradients) {
+        let square: f32 = gradients.iter().flatten().map(|number| number * number).sum();
+        if square > LONGEST * LONGEST {
+            let share = LONGEST / square.sqrt();
+            gradients.iter_mut().flatten().for_each(|number| *number *= share);
+        }
+        for (nth, (parameter, gradient)) in self.parameters.iter_mut().zip(gradients).enumerate() {
+            let kept = if weighs(nth) { 1.0 - lr * decay } else { 1.0 };
+            parameter.value.iter_mut().for_each(|value| *value *= kept);
             parameter.step(gradient, lr, self.steps);
         }
     }
@@ -199,6 +209,11 @@ impl Layers {
         }
         Ok(())
     }
+}
+
+/// Whether the parameter of this number is a weight; the others are biases.
+pub(super) fn weighs(parameter: usize) -> bool {
+    parameter.is_multiple_of(2)
 }
 
 impl Parameter {

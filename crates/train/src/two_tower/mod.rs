@@ -141,29 +141,36 @@ impl<'a> TwoTowerModel<'a> {
 }
 
 impl TwoTowerModel<'_> {
-    /// Learns the bases, unless they are there; how much of the epoch's work that was, counted in their epochs.
-    fn fit_bases(&mut self, tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>) -> Result<u64, FitError> {
-        let Source::Ahead { stretches, knobs, bases, .. } = &mut self.source else { return Ok(0) };
-        let missing = (self.times.len() - bases.len()) as u64;
-        let work = missing * u64::from(knobs.epochs);
-        let total = work + stretches.iter().map(|ahead| ahead.steps(self.knobs.batch) as u64).sum::<u64>();
+    /// Learns the bases; the towers add nothing to them yet.
+    fn fit_bases(&mut self, tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>) -> Result<(), FitError> {
+        let Source::Ahead { knobs, bases, .. } = &mut self.source else { return Ok(()) };
         let parts = self.data.parts();
-        for (nth, &time) in (0..).zip(&self.times[bases.len()..]) {
+        let total = self.times.len() as u64 * u64::from(knobs.epochs);
+        for (nth, &time) in (0..).zip(&self.times) {
             let before = nth * u64::from(knobs.epochs);
             let mut told = |epoch: u32| tick((before + u64::from(epoch)).max(1), total);
             bases.push(Base::fit(parts[time], knobs, self.device, self.seed, &mut told)?);
         }
-        Ok(work)
+        Ok(())
     }
 }
 
 impl Model for TwoTowerModel<'_> {
+    fn first(&self) -> u32 {
+        match self.source {
+            Source::Pairs { .. } => 1,
+            Source::Ahead { .. } => 0,
+        }
+    }
+
     fn epoch(
         &mut self,
         epoch: u32,
         tick: &mut dyn FnMut(u64, u64) -> Result<(), FitError>,
     ) -> Result<Option<f64>, FitError> {
-        let before = self.fit_bases(tick)?;
+        if epoch == 0 {
+            return self.fit_bases(tick).map(|()| None);
+        }
         let order = stream_seed(self.seed, 12, u64::from(epoch));
         let mut shuffled = match &mut self.source {
             Source::Pairs { shuffled, .. } => std::mem::take(shuffled),
@@ -201,7 +208,7 @@ impl Model for TwoTowerModel<'_> {
             source.set_scale(scale);
             loss += step_loss;
             examples += f64::from(step.weight());
-            tick(before + number as u64 + 1, before + total as u64)?;
+            tick(number as u64 + 1, total as u64)?;
         }
         drop(batches);
         if let Source::Pairs { shuffled: place, .. } = &mut self.source {

@@ -120,8 +120,8 @@ fn earlier(later: &Csr<UserRow, ItemRow>) -> Csr<UserRow, ItemRow> {
 
 #[test]
 fn beside_a_base_the_hard_items_are_those_it_puts_first() {
-    let mut all = 0;
-    for (users, items, batch, hard) in [(7, 31, 2, 9), (40, 90, 17, 30), (61, 200, 64, 500)] {
+    let (mut all, mut drawn) = (0, 0);
+    for (users, items, batch, hard, negatives) in [(7, 31, 2, 9, 0), (40, 90, 17, 30, 20), (61, 200, 64, 500, 0)] {
         let later = history(users, items);
         let had = earlier(&later);
         let table = |rows: usize, seed| Matrix::from_vec(rows, 5, numbers(rows * 5, seed)).unwrap();
@@ -131,7 +131,7 @@ fn beside_a_base_the_hard_items_are_those_it_puts_first() {
         let none = Features::none;
         let of_users = Inputs::new("user", vec![true; users], none(users), None).unwrap();
         let of_items = Inputs::new("item", vec![true; items], none(items), None).unwrap();
-        let knobs = TwoTower { hard, batch, history: 0, ..knobs() };
+        let knobs = TwoTower { hard, batch, negatives, history: 0, ..knobs() };
         let mut ahead = Ahead::new(&had, &later);
         let mut met = Vec::new();
         for number in 0..ahead.steps(batch) {
@@ -153,10 +153,18 @@ fn beside_a_base_the_hard_items_are_those_it_puts_first() {
                 best.truncate(hard);
                 best.sort_unstable();
                 let found: Vec<u32> = listed.of(example).iter().map(|&place| column(place)).collect();
-                assert_eq!(found, best);
+                if negatives == 0 {
+                    assert_eq!(found, best);
+                } else {
+                    // Beside them some that somebody else had.
+                    let further = found.iter().filter(|item| !best.contains(item));
+                    assert!(further.clone().all(|item| popularity(*item) > 0.0 && !known.contains(item)));
+                    assert!(best.iter().all(|item| found.contains(item)) && found.is_sorted_by(|a, b| a < b));
+                    drawn += further.count();
+                }
                 let own: Vec<u32> = step.own.of(example).iter().map(|&place| column(place)).collect();
                 let next = later.cols(user).iter().copied();
-                assert_eq!(own, next.filter(|item| best.contains(item)).collect::<Vec<_>>());
+                assert_eq!(own, next.filter(|item| found.contains(item)).collect::<Vec<_>>());
                 assert!((step.weights[example] - 1.0 / (own.len() as f32).sqrt()).abs() < 1e-6);
             }
             is_that_of_plain_loops(&step, &knobs, 5);
@@ -166,7 +174,7 @@ fn beside_a_base_the_hard_items_are_those_it_puts_first() {
         all += met.len();
         assert!(ahead.step(99, &base, [&of_users, &of_items], &knobs, 3).unwrap().is_none());
     }
-    assert!(all > 50, "{all} users");
+    assert!(all > 50 && drawn > 100, "{all} users, {drawn} further items");
 }
 
 #[test]
@@ -227,6 +235,42 @@ fn ids_are_left_out_as_often_as_asked_for() {
     let step = step(&train, &pairs, &knobs, 2);
     let left_out = (0..step.examples()).filter(|&example| step.users.bag(example).is_empty()).count();
     assert!((90..150).contains(&left_out), "{left_out} of 300");
+}
+
+#[test]
+fn a_step_of_the_weights_is_that_of_plain_loops() {
+    for (pull, lr, decay) in [(0.1f32, 0.01f32, 0.5f32), (900.0, 0.05, 0.0), (900.0, 0.05, 0.1)] {
+        let mut layers = Layers::new("t", 4, &[5], false, 3);
+        let before = layers.clone();
+        let gradient = |p: usize, at: usize, step: usize| f64::from(pull) * ((p * 31 + at * 7 + step) as f64).sin();
+        let mut moments: Vec<Vec<[f64; 3]>> =
+            before.parameters.iter().map(|p| p.value.iter().map(|&v| [f64::from(v), 0.0, 0.0]).collect()).collect();
+        for step in 1..=3usize {
+            let mut all: Vec<Vec<f32>> = (0..before.parameters.len())
+                .map(|p| (0..before.parameters[p].value.len()).map(|at| gradient(p, at, step) as f32).collect())
+                .collect();
+            let length = all.iter().flatten().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+            let share = (10.0 / length).min(1.0);
+            assert_eq!(share < 1.0, pull > 1.0);
+            layers.step(&mut all, lr, decay);
+            for (p, numbers) in moments.iter_mut().enumerate() {
+                for (at, [value, mean, square]) in numbers.iter_mut().enumerate() {
+                    let g = gradient(p, at, step) * share;
+                    *mean = 0.9 * *mean + 0.1 * g;
+                    *square = 0.999 * *square + 0.001 * g * g;
+                    let (m, s) =
+                        (*mean / (1.0 - 0.9f64.powi(step as i32)), *square / (1.0 - 0.999f64.powi(step as i32)));
+                    let taken = if p % 2 == 0 { f64::from(decay) * *value } else { 0.0 };
+                    *value -= f64::from(lr) * (m / (s.sqrt() + 1e-8) + taken);
+                }
+            }
+        }
+        for (parameter, plain) in layers.parameters.iter().zip(&moments) {
+            for (found, [value, ..]) in parameter.value.iter().zip(plain) {
+                assert!((f64::from(*found) - value).abs() < 1e-4, "{found} is not {value}");
+            }
+        }
+    }
 }
 
 /// A fixed product of what comes out is what is lost; its gradients are compared with differences.

@@ -41,6 +41,11 @@ fn the_better_settings_go_on_larger_and_the_best_is_trained() {
     assert!((3..=4).contains(&second.0) && (2..=3).contains(&third.0), "{table:?}");
     assert_eq!(result["trials"].as_array().unwrap().len(), table.len());
 
+    // The second setting is what follows from the data.
+    let second = table.iter().find(|trial| trial["setting"] == 2).unwrap();
+    assert_eq!(second["knobs"]["nu"], 1.0);
+    assert!(second["knobs"]["alpha0"].as_f64().unwrap() < 1.0, "{second}");
+
     let last = table.iter().filter(|trial| trial["rung"] == 3);
     let best = last.max_by(|a, b| a["figure"].as_f64().unwrap().total_cmp(&b["figure"].as_f64().unwrap())).unwrap();
     let trained = shop.run(&["show", "model", "run", "--json"]).json()["manifest"]["preset"].clone();

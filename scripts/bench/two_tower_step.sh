@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Whether a step of the two-tower costs what its batch costs, and not what the catalogue costs: the same number of
-# users, pairs and pairs per step, on catalogues of 10,000 and of 1,000,000 items. The goal is a ratio within 0.85 to 1.15.
+# users, pairs and pairs per step, on catalogues of 10,000 and of 1,000,000 items, or of other sizes. The goal is a ratio within 0.85 to 1.15.
 #
-#     scripts/bench/two_tower_step.sh [BINARY] [ROUNDS]
+#     scripts/bench/two_tower_step.sh [BINARY] [ROUNDS] [SIZE SIZE]
 #
 # The time is what `log.jsonl` says of the first epoch, which is learning alone; the run is then ended. Needs Python
 # with `numpy` and `pyarrow`, and 3 GB of disk in the temporary folder.
@@ -11,7 +11,8 @@ source "$(dirname "$0")/lib.sh"
 
 program="$(binary "${1:-}")"
 rounds="${2:-5}"
-sizes=(10000 1000000)
+sizes=("${@:3}")
+[[ ${#sizes[@]} -eq 2 ]] || sizes=(10000 1000000)
 
 machine "$program"
 # Towers alone, of pairs: beside a factorization every item's score is looked at once for each user.

@@ -4,6 +4,7 @@
 //!
 //! Every trial starts anew, since a larger model cannot continue a smaller one. The preset is the first setting, and is
 //! tried in every rung, however it fares in small: the search so ends with nothing worse than the preset at full size.
+//! Where the kind of model has a rule for its knobs by the data, what that gives is the second setting.
 
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ const STREAM: u64 = 40;
 pub struct Trial {
     /// Which round of the search, from 1.
     pub rung: u32,
-    /// Which setting, from 1; the first is the preset.
+    /// Which setting, from 1; the first is the preset, the second what follows from the data where there is a rule for that.
     pub setting: u32,
     /// Numbers per embedding; 0 for models in weights from item to item.
     pub dim: usize,
@@ -99,8 +100,11 @@ pub fn tune(
     seed: u64,
     watch: &mut dyn WatchTrials,
 ) -> Result<Tuned, TuneError> {
-    let drawn = (1..settings).map(|nth| preset.draw(stream_seed(seed, STREAM, u64::from(nth))));
-    let candidates: Vec<Preset> = [preset.clone()].into_iter().chain(drawn).collect();
+    let drawn = (1..).map(|nth| preset.draw(stream_seed(seed, STREAM, nth)));
+    let items = data.train.all_cols().iter().max().map_or(0, |&last| last as usize + 1);
+    let by_data = preset.by_data([data.train.rows_in_use(), items], data.train.len());
+    let candidates: Vec<Preset> =
+        [preset.clone()].into_iter().chain(by_data).chain(drawn).take(settings.max(1) as usize).collect();
     let sizes = sizes(preset, candidates.len());
     let mut trials: Vec<Trial> = Vec::new();
     let mut alive: Vec<usize> = (0..candidates.len()).collect();

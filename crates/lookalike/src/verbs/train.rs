@@ -18,7 +18,7 @@ use super::evaluate::Evaluation;
 use crate::cli::{Common, Train};
 use crate::cold::untouched;
 use crate::failure::{Failure, io};
-use crate::judge::{Bench, PROTOCOL};
+use crate::judge::{Bench, Figures, PROTOCOL};
 use crate::portraits::{self, Entered};
 use crate::run::{self, Run};
 use crate::say::{Say, grouped, to_value};
@@ -115,6 +115,9 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     spinner.finish_and_clear();
 
     say.line(evaluation.text(&bundle));
+    if let Some(line) = behind(&evaluation, &preset) {
+        say.line(line);
+    }
     let indexed =
         indexed.map_err(|failure| failure.after(&format!("{} is complete but for its index", run.shown())))?;
     let (audit, index_seconds) = indexed.unzip();
@@ -379,6 +382,20 @@ fn examples(data: &Dataset, bundle: &Bundle) -> String {
 }
 
 /// The next two commands to try.
+/// What to do where a model is not worth its training: another that learns nothing is ahead of it.
+fn behind(evaluation: &Evaluation, preset: &Preset) -> Option<String> {
+    let (model, others) = evaluation.models.split_first()?;
+    let figure = |figures: &Figures| figures.shown.ndcg_10;
+    let best = others.iter().filter(|other| !other.name.starts_with(&model.name));
+    let best = best.max_by(|a, b| figure(a).total_cmp(&figure(b))).filter(|best| figure(best) > figure(model))?;
+    let name = &preset.name;
+    Some(format!(
+        "{} is ahead of {name} on new items: its knobs do not suit these data; `lookalike train --model {name} --tune 8` searches \
+         for others on the validation part",
+        best.name
+    ))
+}
+
 fn next(bundle: &Bundle, run: &Run) -> String {
     let user = bundle.users.ids().first().map_or("ID", String::as_str);
     let popular = {

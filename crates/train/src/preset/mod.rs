@@ -100,6 +100,15 @@ impl Preset {
         Self { knobs: self.knobs.draw(&mut Dice::new(seed)), ..self.clone() }
     }
 
+    /// The same kind of model with knobs by how many users and items there are, and how many pairs of them; none where it has no
+    /// such rule.
+    pub(crate) fn by_data(&self, shape: [usize; 2], pairs: usize) -> Option<Self> {
+        match &self.knobs {
+            Knobs::Ials(knobs) => Some(Self { knobs: Knobs::Ials(knobs.by_data(shape, pairs)), ..self.clone() }),
+            _ => None,
+        }
+    }
+
     /// The preset with a model of this size, trained for at most so many epochs.
     pub(crate) fn resized(&self, dim: usize, epochs: u32) -> Self {
         let mut resized = Self { dim, epochs, ..self.clone() };
@@ -290,6 +299,23 @@ mod tests {
             Preset::built_in().map(|preset| preset.unwrap().name).collect::<Vec<_>>(),
             ["ials", "softmax-mf", "two-tower", "ease", "bpr", "item-knn"]
         );
+    }
+
+    #[test]
+    fn what_follows_from_the_data_is_a_valid_preset() {
+        for (users, items, pairs) in
+            [(52_204, 54_194, 284_530), (6_038, 3_533, 575_000), (1, 1, 1), (0, 0, 0), (9, 1, 9)]
+        {
+            let preset = Preset::load("ials").unwrap().by_data([users, items], pairs).unwrap();
+            let Knobs::Ials(Ials { alpha0, reg, nu, .. }) = preset.knobs else { panic!("another kind") };
+            preset.knobs.check(&Check { file: "by data", dim: preset.dim }).unwrap();
+            let (users, items, pairs) = (users.max(1) as f32, items.max(1) as f32, pairs.max(1) as f32);
+            assert!((alpha0 * alpha0 * users * items / pairs - 1.0).abs() < 1e-4 && nu == 1.0);
+            // What holds a user of average length.
+            let length = pairs / users;
+            assert!((reg * (length + alpha0 * items) - length.sqrt() / 2.0).abs() < 1e-4 * length);
+        }
+        assert!(Preset::load("ease").unwrap().by_data([9, 9], 20).is_none());
     }
 
     #[test]

@@ -75,6 +75,79 @@ fn tags_enter_but_sensitive_ones_and_those_without_use() {
 }
 
 #[test]
+fn how_each_attribute_enters_is_said() {
+    let shop = shop("[]");
+    let toml = common::TOML
+        .replace(r#"brand = "brand" }"#, "brand = \"brand\", price = \"price\", weight = \"weight\", sku = \"sku\", about = \"about\" }\nas = { weight = \"number\" }");
+    // An item that is sold and stands in no table, one without anything but its title, and numbers that are none.
+    let item = |n: usize| {
+        let (weight, price) = match n {
+            3 => ("inf".to_owned(), "1000000".to_owned()),
+            4 => ("NaN".to_owned(), String::new()),
+            n => ((n % 50).to_string(), format!("{}.5", 1 + n % 40)),
+        };
+        match n {
+            1 => format!("i{n:03},Bare thing,,,,,,,\n"),
+            n => format!(
+                "i{n:03},Tea number {n},aisle {},sort {},brand {},{price},{weight},S{n},Story {n} of a fine tea\n",
+                n % 4,
+                n % 12,
+                n % 7
+            ),
+        }
+    };
+    let shelf: String = (0..common::ITEMS).filter(|&n| n != 2).map(item).collect();
+    shop.write("lookalike.toml", toml)
+        .write("shelf.csv", "what,name,aisle,sort,brand,price,weight,sku,about\n".to_owned() + &shelf);
+    shop.write("towers.toml", preset(&[("features", r#"["*", "title"]"#)]));
+    let said = train(&shop).ok();
+    for part in [
+        "attributes of users left out, as a sensitive tag reads them: age; one enters if `features` names it",
+        "brand (7)",
+        "price (a number, in 10 parts; 1 far out, taken for the outermost tenth)",
+        "weight (a number, in 10 parts; 1 far out, taken for the outermost tenth; 1 undefined, left out)",
+        "about (a text, hashed into",
+        "title (a text, hashed into",
+        "attributes of items left out, as hardly two share a value: sku",
+    ] {
+        assert!(said.out.contains(part), "`{part}` is not in:\n{}", said.out);
+    }
+    let (users, items) = learned(&shop.path("runs/towers"));
+    assert!(users.iter().chain(&items).all(|number| number.is_finite()));
+    let list = shop.run(&["recommend", "--run", "runs/towers", "--user", "u02", "--json"]).json();
+    assert_eq!(list["items"].as_array().unwrap().len(), 10);
+    // Without its name the title is not read.
+    shop.write("towers.toml", preset(&[]));
+    assert!(!train(&shop).ok().out.contains("title ("));
+    shop.write("towers.toml", preset(&[("features", r#"["colour"]"#)]));
+    train(&shop).hints(1, &["`colour`", "no user or item has it"]);
+}
+
+#[test]
+fn an_attribute_is_read_as_it_is_said_or_refused() {
+    let refused = |read_as: &str, parts: &[&str]| {
+        let shop = Shop::with(
+            r#"map = { user = "who", age = "age" }"#,
+            &format!("map = {{ user = \"who\", age = \"age\" }}\nas = {{ {read_as} }}"),
+        );
+        shop.run(&["ingest"]).hints(1, parts);
+    };
+    refused(r#"height = "number""#, &["lookalike.toml` line", "attribute `height`"]);
+    refused(r#"age = "numbr""#, &["`numbr`"]);
+}
+
+#[test]
+fn values_far_out_are_counted() {
+    // One user who buys a hundred times as often as others.
+    let shop = shop(r#"["own/orders"]"#);
+    let many: String = (0..4000)
+        .map(|n| format!("u00,i{:03},2024-02-{:02} 12:{:02}:00,9.99\n", n % 120, 1 + n % 28, n % 60))
+        .collect();
+    shop.write("lines.csv", common::lines() + &many);
+    train(&shop).says(&["values far out, taken for the outermost tenth: own/orders ("]);
+}
+
+#[test]
 fn a_tag_that_knows_the_future_knows_nothing_of_it() {
     // What is bought from June on, the test part, is another item for everybody: the last item says so.
     let before = shop(r#"["own/last_word", "own/orders"]"#);

@@ -2,7 +2,9 @@
 //! one verb, one file under `verbs/`.
 
 mod aid;
+mod attributes;
 mod buckets;
+mod changed;
 mod cli;
 mod cold;
 mod failure;
@@ -12,6 +14,7 @@ mod lists;
 mod portraits;
 mod run;
 mod say;
+mod segments;
 mod stop;
 mod table;
 mod verbs;

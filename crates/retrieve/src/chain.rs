@@ -1,12 +1,14 @@
 //! Who answers for a user: a chain of links, each of which is asked where those before it know nothing of the user.
 //!
 //! [`Link::ALL`] is the declaration; `recommend` and the evaluation both go by it. All that the links need is in the
-//! bundle: popularity is counted in its history, and who is a friend of whom is a file of it ([`Friends`]).
+//! bundle: popularity is counted in its history, and who is a friend of whom and who is in which segment are files of it
+//! ([`Friends`], [`Segments`]).
 
 use lookalike_bundle::{Bundle, Learned, Row, UserRow};
 
 use crate::error::RetrieveError;
 use crate::friends::Friends;
+use crate::segments::{Segments, Shares};
 
 /// One link of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,19 +19,23 @@ pub enum Link {
     /// What the friends of the user had, as many friends as had it; among equals what more users had. It knows users of
     /// whom a friend had something.
     Friends,
+    /// What users of whom the same was declared had, drawn towards what everybody had. It knows users of whom something was
+    /// declared that is also said of somebody with a history.
+    Segment,
     /// What most users had. It knows everybody.
     Popular,
 }
 
 impl Link {
     /// The links in the order in which they are asked.
-    pub const ALL: [Self; 3] = [Self::Model, Self::Friends, Self::Popular];
+    pub const ALL: [Self; 4] = [Self::Model, Self::Friends, Self::Segment, Self::Popular];
 
     /// The name in tables and files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Model => "model",
             Self::Friends => "friends",
+            Self::Segment => "segment",
             Self::Popular => "popular",
         }
     }
@@ -39,6 +45,7 @@ impl Link {
 pub struct Chain<'a> {
     bundle: &'a Bundle,
     friends: Option<Friends>,
+    shares: Option<Shares<'a>>,
     /// How many users had each item.
     popularity: Vec<f32>,
     /// Whether the model knows nobody without a history.
@@ -46,12 +53,13 @@ pub struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    /// Counts what is popular, and reads who is a friend of whom.
+    /// Counts what is popular, and reads who is a friend of whom and who is in which segment.
     pub fn of(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
         let mut popularity = vec![0.0; bundle.items.len()];
         bundle.history.entries().for_each(|(_, item, _)| popularity[item.index()] += 1.0);
         let by_history = bundle.manifest.preset.get("kind").and_then(|kind| kind.as_str()) != Some("two-tower");
-        Ok(Self { bundle, friends: Friends::of_bundle(bundle)?, popularity, by_history })
+        let shares = Segments::of_bundle(bundle)?.map(|segments| Shares::new(bundle, segments));
+        Ok(Self { bundle, friends: Friends::of_bundle(bundle)?, shares, popularity, by_history })
     }
 
     /// Whether a link knows something of a user.
@@ -65,6 +73,7 @@ impl<'a> Chain<'a> {
                 Learned::ItemWeights(_) => had(user),
             },
             Link::Friends => self.friends_of(user).iter().any(|&friend| had(UserRow::new(friend))),
+            Link::Segment => self.shares.as_ref().is_some_and(|shares| shares.know(user)),
             Link::Popular => true,
         }
     }
@@ -76,6 +85,9 @@ impl<'a> Chain<'a> {
 
     /// Scores of all items by a link behind the model.
     pub(crate) fn score(&self, link: Link, user: UserRow, scores: &mut [f32]) {
+        if let (Link::Segment, Some(shares)) = (link, &self.shares) {
+            return shares.score(user, &self.popularity, self.bundle.history.users_in_use() as f32, scores);
+        }
         scores.copy_from_slice(&self.popularity);
         if link == Link::Friends {
             // However popular, an item does not come before one that one friend more had.
@@ -103,6 +115,7 @@ mod tests {
     use super::*;
     use crate::friends::FRIENDS;
     use crate::recommend::Recommender;
+    use crate::segments::SEGMENTS;
     use crate::testing::bundle;
 
     /// Users 0 and 1 have a history; 2 is a friend of both, 3 of 2 alone, 4 of nobody. Item 4 is the most popular.
@@ -133,6 +146,23 @@ mod tests {
         bundle.extra.clear();
         bundle.manifest.preset = json!({ "kind": "softmax-mf" });
         assert_eq!(links(&bundle), ["model", "model", "popular", "popular", "popular"]);
+    }
+
+    #[test]
+    fn segments_answer_before_what_everybody_had() {
+        let mut bundle = small();
+        // User 1 shares something with 4, and 3 with nobody who had anything.
+        let names = ["age=1", "age=2"].map(str::to_owned).to_vec();
+        let segments = Segments::new(names, vec![0, 0, 1, 1, 2, 3], vec![0, 1, 0]).unwrap();
+        bundle.extra.insert(SEGMENTS.to_owned(), Extra::Bytes(segments.to_bytes().unwrap()));
+        assert_eq!(links(&bundle), ["model", "model", "friends", "popular", "segment"]);
+        let chain = Chain::of(&bundle).unwrap();
+        let recommender = Recommender::new(&bundle).falling_back(&chain);
+        let list = recommender.for_users(&[UserRow::new(4)], 4).remove(0);
+        // Both had 1 and 4; of what one of them had, that of user 1 comes first.
+        assert_eq!((list[2].row.get(), list[2].score > list[3].score), (2, true), "{list:?}");
+        let alone = recommender.by_link(Link::Segment, &[UserRow::new(3), UserRow::new(1)], 3);
+        assert_eq!(alone.iter().map(Vec::len).collect::<Vec<_>>(), [0, 3]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use lookalike_train::{Friends, ItemKnn, PersonalFrequency, Popularity, Random, S
 use serde::Serialize;
 
 use crate::buckets::{Bucket, CELLS};
+use crate::changed;
 use crate::cli::{Common, OfRun};
 use crate::cold::Cold;
 use crate::failure::Failure;
@@ -33,11 +34,15 @@ pub struct Evaluation {
 pub fn run(common: &Common, args: &OfRun, say: &Say) -> Result<(), Failure> {
     let bundle = Run(args.run.clone()).read()?;
     let workspace = Workspace::open(common, say)?;
-    if workspace.data_hash()? != bundle.manifest.data {
-        let failure = Failure::new("the project's data is not what this run was trained on");
-        return Err(failure.with_hint("name its project with `--project`, or train again"));
-    }
     let data = workspace.dataset()?;
+    let (bundle, data) = match workspace.data_hash()? == bundle.manifest.data {
+        true => (bundle, data),
+        false => {
+            let (bundle, data, changed) = changed::meet(bundle, &workspace.project, &data)?;
+            say.line(changed::line(&changed));
+            (bundle, data)
+        }
+    };
     // The data is the same, so a version that gave users or items other rows trained it.
     if bundle.users.ids() != data.users.ids() || bundle.items.ids() != data.items.ids() {
         let failure = Failure::new("the run was trained by a version of lookalike that knew other users or items");

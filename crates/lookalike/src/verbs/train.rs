@@ -6,15 +6,18 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 use jiff::civil::Date;
-use lookalike_bundle::{Bundle, Extra, History, ItemRow, Learned, Manifest, Repeat, Row};
-use lookalike_dataset::Dataset;
-use lookalike_retrieve::{Audit, FRIENDS, Friends, IndexSettings};
+use lookalike_bundle::{Bundle, History, ItemRow, Learned, Manifest, Repeat, Row};
+use lookalike_dataset::{Dataset, Features};
+use lookalike_portrait::Catalogue;
+use lookalike_retrieve::{Audit, IndexSettings};
 use lookalike_store::Project;
 use lookalike_train::device::{self, Device, DeviceChoice};
 use lookalike_train::{Entry, FitError, Fitted, Identity, Knobs, Phase, Plan, Preset, TwoTower, Verdict, Watch, fit};
 use serde_json::{Value, json};
 
 use super::evaluate::Evaluation;
+use crate::attributes;
+use crate::changed::attach_friends;
 use crate::cli::{Common, Train};
 use crate::cold::untouched;
 use crate::failure::{Failure, io};
@@ -22,6 +25,7 @@ use crate::judge::{Bench, PROTOCOL};
 use crate::portraits::{self, Entered};
 use crate::run::{self, Run};
 use crate::say::{Say, grouped, to_value};
+use crate::segments;
 use crate::stop::Heeding;
 use crate::workspace::Workspace;
 
@@ -48,6 +52,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         Knobs::TwoTower(knobs) => Some(enrich(&mut data, &workspace, knobs)?),
         _ => None,
     };
+    let segments = segments(&data, &workspace, &preset)?;
     let run = Run(args.run.clone().unwrap_or_else(|| {
         let folder = workspace.project.root.join("runs").join(&preset.name);
         folder.strip_prefix(".").map(Path::to_owned).unwrap_or(folder)
@@ -86,6 +91,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let spinner = say.counter("evaluating, indexing");
     let identity = Identity { data: &hash, ..identity };
     let mut bundle = bundle(&data, &workspace, &preset, &device, identity, &fitted)?;
+    segments::attach(&mut bundle, &segments)?;
     // Both run on all threads; neither depends on how they are shared.
     let settings = IndexSettings { seed: common.seed, ..IndexSettings::default() };
     let (evaluation, built) = std::thread::scope(|scope| {
@@ -151,14 +157,27 @@ fn open(choice: &DeviceChoice, preset: &Preset) -> Result<Device, Failure> {
     }
 }
 
-/// What only towers read: portraits of users, and how long ago things happened.
+/// What only towers read: titles, portraits of users, and how long ago things happened.
 fn enrich(data: &mut Dataset, workspace: &Workspace, knobs: &TwoTower) -> Result<Entered, Failure> {
     if let Some(store) = &workspace.store
         && let Some(ages) = lookalike_dataset::ages(&workspace.project, store, data)?
     {
         data.ages = ages;
     }
+    attributes::enter(data, &knobs.features)?;
     portraits::enter(data, workspace, &knobs.tags, &knobs.features)
+}
+
+/// The segments that users are in: none by attributes that a sensitive tag reads, unless towers were told to read them.
+fn segments(data: &Dataset, workspace: &Workspace, preset: &Preset) -> Result<Features, Failure> {
+    if data.user_features.is_empty() {
+        return Ok(Features::none(data.users.len()));
+    }
+    let asked = match &preset.knobs {
+        Knobs::TwoTower(knobs) => &knobs.features[..],
+        _ => &[],
+    };
+    Ok(segments::of(data, &portraits::guarded(&Catalogue::open(&workspace.project)?, asked)))
 }
 
 fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, entered: Option<&Entered>, say: &Say) {
@@ -179,9 +198,10 @@ fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, ente
     if data.without_item > 0 {
         say.line(format!("      {} events name no item and are left out", grouped(data.without_item)));
     }
-    for line in entered.into_iter().flat_map(Entered::lines) {
-        say.line(line);
+    if let Knobs::TwoTower(knobs) = &preset.knobs {
+        attributes::lines(data, &knobs.features).into_iter().for_each(|line| say.line(line));
     }
+    entered.into_iter().flat_map(Entered::lines).for_each(|line| say.line(line));
     let others = data.users.len() - data.full.rows_in_use();
     if others > 0 {
         say.line(format!("      {} more users have no history, and something else is known of them", count(others)));
@@ -191,7 +211,12 @@ fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, ente
         say.line(format!("      {} users have friends among the users", count(with)));
     }
     let has = Plan::available().map_or(String::new(), |bytes| format!(" of {} free", gigabytes(bytes)));
-    say.line(format!("memory: about {}{has}", gigabytes(plan.total)));
+    let values = if plan.values > 0 {
+        format!(", {} of it for what enters towers", gigabytes(plan.values))
+    } else {
+        String::new()
+    };
+    say.line(format!("memory: about {}{has}{values}", gigabytes(plan.total)));
     say.line("");
 }
 
@@ -302,13 +327,7 @@ fn bundle(
     if let Learned::Embeddings { users, .. } = &mut learned {
         untouched(data, preset).into_iter().for_each(|row| users.row_mut(row).fill(0.0));
     }
-    let mut extra = BTreeMap::new();
-    let friends = &data.friendships;
-    if !friends.is_empty() {
-        let friends = Friends::new(friends.offsets().to_vec(), friends.all_cols().to_vec())?;
-        extra.insert(FRIENDS.to_owned(), Extra::Bytes(friends.to_bytes()?));
-    }
-    Ok(Bundle {
+    let mut bundle = Bundle {
         manifest: Manifest {
             product: env!("CARGO_PKG_VERSION").to_owned(),
             project: workspace.project.name.clone(),
@@ -332,8 +351,10 @@ fn bundle(
         learned,
         tensors: fitted.tensors.clone(),
         history: history.map_err(|error| Failure::new(format!("the history does not fit the bundle: {error}")))?,
-        extra,
-    })
+        extra: BTreeMap::new(),
+    };
+    attach_friends(&mut bundle, data)?;
+    Ok(bundle)
 }
 
 /// Items shown per list of an example.

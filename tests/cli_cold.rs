@@ -136,7 +136,7 @@ fn each_user_is_answered_by_the_first_link_that_knows_them() {
 fn all_lists_say_who_answered() {
     let shop = trained(shop());
     let said = recommend(&shop, &["--all", "--out", "all.parquet", "--json"]).json();
-    assert_eq!(said["by"], json!({ "model": 100, "friends": COLD + 1, "segment": 1, "popular": 2 }));
+    assert_eq!(said["by"], json!({ "blend": 0, "model": 100, "friends": COLD + 1, "segment": 1, "popular": 2 }));
     recommend(&shop, &["--all", "--out", "all.parquet"])
         .says(&["answered by: friends 9, model 100, popular 2, segment 1"]);
     let rows = parquet_rows(&shop.path("all.parquet"));
@@ -254,4 +254,49 @@ fn a_split_given_by_files_has_cold_users_from_its_sources() {
     let said =
         shop.train(&["--epochs", "4"]).says(&["nothing is held out of users with a history", "cold           8"]);
     assert!(said.out.contains("100 users, ") && said.out.contains("12 more users have no history"), "{}", said.out);
+}
+
+/// A shop in which everybody buys by chance what is popular, a few items each: a model has nothing to find.
+fn by_chance() -> Shop {
+    let shop = Shop::new();
+    let mut state = 7u64;
+    let mut below = |n: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % n
+    };
+    let mut lines = "who,what,at,paid\n".to_owned();
+    for user in 0..400 {
+        for month in [1, 2, 3, 5, 5, 6, 6] {
+            // The product of three chances: the first items are by far the most common.
+            let item = below(120) * below(120) * below(120) / (120 * 120);
+            lines += &format!("u{user:03},i{item:03},2024-{month:02}-{:02} 10:00:00,1\n", 1 + below(28));
+        }
+    }
+    shop.write("lines.csv", lines);
+    shop
+}
+
+#[test]
+fn users_with_few_items_get_a_blend_where_it_helps() {
+    let shop = by_chance();
+    let said = shop.train(&["--epochs", "4", "--json"]).json();
+    let few = &said["metrics"]["few"];
+    assert!([1.0, 2.0, 5.0, 10.0, 20.0].contains(&few["k"].as_f64().unwrap()), "{few}");
+    let figure = |of: &str| few[of][0]["ndcg@10"].as_f64().unwrap();
+    assert!(figure("blend") > figure("model") && few["blend"][0]["name"] == "1-5", "{few:#}");
+    // The figures of the model are its own, whether or not there is a blend beside them.
+    assert_eq!(few["model"][0]["ndcg@10"], said["metrics"]["models"][0]["buckets"][0]["ndcg@10"]);
+    assert_eq!(shop.run(&["evaluate", "--run", "runs/ials", "--json"]).json()["few"], *few);
+    shop.run(&["evaluate", "--run", "runs/ials"]).says(&["new items for users with 1 to 20 items: the model alone"]);
+    for how in [&[][..], &["--exact"], &["--repeat"]] {
+        let list = recommend(&shop, &[&["--user", "u000", "--json"], how].concat()).json();
+        assert_eq!((&list["by"], list["items"].as_array().unwrap().len()), (&json!("blend"), 10));
+    }
+    recommend(&shop, &["--user", "u000"]).says(&["blended with what users like this one had"]);
+    let all = recommend(&shop, &["--all", "--out", "all.parquet", "--json"]).json();
+    assert_eq!((&all["by"]["blend"], &all["by"]["model"]), (&json!(400), &json!(0)));
+    // Where tastes are there to be found, nothing is blended.
+    let shop = trained(Shop::new());
+    let manifest = std::fs::read_to_string(shop.path("runs/ials/bundle/manifest.json")).unwrap();
+    assert!(!manifest.contains("\"few\""));
 }

@@ -8,6 +8,7 @@ mod changed;
 mod cli;
 mod cold;
 mod failure;
+mod few;
 mod history;
 mod judge;
 mod lists;

@@ -18,8 +18,10 @@ pub fn of(data: &Dataset, guarded: &BTreeSet<String>) -> Features {
 
 /// Puts them into a bundle whose users are the rows of these features.
 pub fn attach(bundle: &mut Bundle, features: &Features) -> Result<(), Failure> {
-    let lists = (0..bundle.users.len()).map(|row| features.bag(row).to_vec());
-    put(bundle, features.names().to_vec(), lists.collect())
+    match made_of(features, bundle.users.len())? {
+        Some(segments) => put(bundle, &segments),
+        None => Ok(()),
+    }
 }
 
 /// Users who are new to a bundle get the segments it knows, by what is declared of them in data that knows them.
@@ -37,16 +39,25 @@ pub fn extend(bundle: &mut Bundle, known: Option<Segments>, data: &Dataset) -> R
         }
     };
     let lists = (0u32..).zip(bundle.users.ids()).map(list).collect();
-    put(bundle, known.names().to_vec(), lists)
+    put(bundle, &joined(known.names().to_vec(), lists)?)
 }
 
-fn put(bundle: &mut Bundle, names: Vec<String>, lists: Vec<Vec<u32>>) -> Result<(), Failure> {
-    if names.is_empty() {
-        return Ok(());
+/// Segments of so many users that features make; nothing if they have no values.
+pub fn made_of(features: &Features, users: usize) -> Result<Option<Segments>, Failure> {
+    if features.is_empty() {
+        return Ok(None);
     }
+    let lists = (0..users).map(|row| features.bag(row).to_vec()).collect();
+    joined(features.names().to_vec(), lists).map(Some)
+}
+
+fn joined(names: Vec<String>, lists: Vec<Vec<u32>>) -> Result<Segments, Failure> {
     let mut offsets = vec![0u64];
     lists.iter().for_each(|list| offsets.push(offsets[offsets.len() - 1] + list.len() as u64));
-    let segments = Segments::new(names, offsets, lists.concat())?;
+    Ok(Segments::new(names, offsets, lists.concat())?)
+}
+
+fn put(bundle: &mut Bundle, segments: &Segments) -> Result<(), Failure> {
     bundle.extra.insert(SEGMENTS.to_owned(), Extra::Bytes(segments.to_bytes()?));
     Ok(())
 }

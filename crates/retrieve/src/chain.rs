@@ -7,12 +7,16 @@
 use lookalike_bundle::{Bundle, Learned, Row, UserRow};
 
 use crate::error::RetrieveError;
+use crate::few::{FEW, Prior};
 use crate::friends::Friends;
-use crate::segments::{Segments, Shares};
+use crate::segments::Segments;
 
 /// One link of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Link {
+    /// The model's score, blended with what users like this one had ([`Prior`]). It knows users with few items whom the model
+    /// knows, where a blend was found to help them.
+    Blend,
     /// What was learned. It knows users whose vector is not all zeros. Whatever is learned from ids and histories alone
     /// (all but the two-tower) knows nobody without a history: a vector of theirs was never touched.
     Model,
@@ -28,11 +32,12 @@ pub enum Link {
 
 impl Link {
     /// The links in the order in which they are asked.
-    pub const ALL: [Self; 4] = [Self::Model, Self::Friends, Self::Segment, Self::Popular];
+    pub const ALL: [Self; 5] = [Self::Blend, Self::Model, Self::Friends, Self::Segment, Self::Popular];
 
     /// The name in tables and files.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Blend => "blend",
             Self::Model => "model",
             Self::Friends => "friends",
             Self::Segment => "segment",
@@ -45,9 +50,7 @@ impl Link {
 pub struct Chain<'a> {
     bundle: &'a Bundle,
     friends: Option<Friends>,
-    shares: Option<Shares<'a>>,
-    /// How many users had each item.
-    popularity: Vec<f32>,
+    prior: Prior<'a>,
     /// Whether the model knows nobody without a history.
     by_history: bool,
 }
@@ -55,17 +58,19 @@ pub struct Chain<'a> {
 impl<'a> Chain<'a> {
     /// Counts what is popular, and reads who is a friend of whom and who is in which segment.
     pub fn of(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
-        let mut popularity = vec![0.0; bundle.items.len()];
-        bundle.history.entries().for_each(|(_, item, _)| popularity[item.index()] += 1.0);
         let by_history = bundle.manifest.preset.get("kind").and_then(|kind| kind.as_str()) != Some("two-tower");
-        let shares = Segments::of_bundle(bundle)?.map(|segments| Shares::new(bundle, segments));
-        Ok(Self { bundle, friends: Friends::of_bundle(bundle)?, shares, popularity, by_history })
+        let prior = Prior::new(&bundle.history, bundle.items.len(), Segments::of_bundle(bundle)?);
+        Ok(Self { bundle, friends: Friends::of_bundle(bundle)?, prior, by_history })
     }
 
     /// Whether a link knows something of a user.
     pub fn answers(&self, link: Link, user: UserRow) -> bool {
         let had = |user: UserRow| !self.bundle.history.items(user).is_empty();
         match link {
+            Link::Blend => {
+                let few = (1..=FEW).contains(&self.bundle.history.items(user).len());
+                few && self.bundle.manifest.few.is_some() && self.answers(Link::Model, user)
+            }
             Link::Model => match &self.bundle.learned {
                 Learned::Embeddings { users, .. } => {
                     users.row(user.index()).iter().any(|&number| number != 0.0) && (!self.by_history || had(user))
@@ -73,7 +78,7 @@ impl<'a> Chain<'a> {
                 Learned::ItemWeights(_) => had(user),
             },
             Link::Friends => self.friends_of(user).iter().any(|&friend| had(UserRow::new(friend))),
-            Link::Segment => self.shares.as_ref().is_some_and(|shares| shares.know(user)),
+            Link::Segment => self.prior.by_segment(user).is_some(),
             Link::Popular => true,
         }
     }
@@ -83,15 +88,18 @@ impl<'a> Chain<'a> {
         Link::ALL.into_iter().find(|&link| self.answers(link, user)).unwrap_or(Link::Popular)
     }
 
-    /// Scores of all items by a link behind the model.
+    /// Scores of all items by a link behind the model; those of the blend take the place of the model's.
     pub(crate) fn score(&self, link: Link, user: UserRow, scores: &mut [f32]) {
-        if let (Link::Segment, Some(shares)) = (link, &self.shares) {
-            return shares.score(user, &self.popularity, self.bundle.history.users_in_use() as f32, scores);
+        match (link, &self.bundle.manifest.few) {
+            (Link::Segment, _) => return self.prior.shares(user, scores),
+            (Link::Blend, Some(few)) => {
+                return self.prior.blend(user, self.bundle.history.items(user).len(), few.k, scores);
+            }
+            _ => scores.copy_from_slice(&self.prior.popularity),
         }
-        scores.copy_from_slice(&self.popularity);
         if link == Link::Friends {
             // However popular, an item does not come before one that one friend more had.
-            let most = self.popularity.iter().fold(1e5f32, |most, &users| most.max(users + 1.0));
+            let most = self.prior.popularity.iter().fold(1e5f32, |most, &users| most.max(users + 1.0));
             scores.iter_mut().for_each(|score| *score /= most);
             for &friend in self.friends_of(user) {
                 let items = self.bundle.history.items(UserRow::new(friend));

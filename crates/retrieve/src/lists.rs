@@ -11,6 +11,9 @@ use crate::error::RetrieveError;
 
 const FORMAT: u32 = 1;
 
+/// Offsets and numbers of a file, and what else it says.
+type Read = (Vec<u64>, Vec<u32>, Meta);
+
 /// The lists of all users.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lists {
@@ -40,11 +43,7 @@ impl Lists {
 
     /// Offsets and numbers of a bundle's file, and what else it says, if the bundle has the file. `tensor` is the name of the
     /// numbers.
-    pub(crate) fn read(
-        bundle: &Bundle,
-        file: &'static str,
-        tensor: &str,
-    ) -> Result<Option<(Vec<u64>, Vec<u32>, Meta)>, RetrieveError> {
+    pub(crate) fn read(bundle: &Bundle, file: &'static str, tensor: &str) -> Result<Option<Read>, RetrieveError> {
         let read;
         let (bytes, path) = match bundle.extra.get(file) {
             None => return Ok(None),

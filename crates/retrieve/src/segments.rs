@@ -7,7 +7,7 @@
 
 use std::sync::OnceLock;
 
-use lookalike_bundle::{Bundle, Meta, Row, UserRow};
+use lookalike_bundle::{Bundle, History, Meta, Row, UserRow};
 
 use crate::error::RetrieveError;
 use crate::lists::Lists;
@@ -68,7 +68,8 @@ impl Segments {
 
 /// What the users of segments had, counted when it is first asked for.
 pub(crate) struct Shares<'a> {
-    bundle: &'a Bundle,
+    history: &'a History,
+    items: usize,
     segments: Segments,
     counted: OnceLock<Vec<Counted>>,
 }
@@ -83,8 +84,9 @@ struct Counted {
 }
 
 impl<'a> Shares<'a> {
-    pub(crate) fn new(bundle: &'a Bundle, segments: Segments) -> Self {
-        Self { bundle, segments, counted: OnceLock::new() }
+    /// Of a history with so many items.
+    pub(crate) fn new(history: &'a History, items: usize, segments: Segments) -> Self {
+        Self { history, items, segments, counted: OnceLock::new() }
     }
 
     /// Whether anybody in a segment of the user had anything.
@@ -115,14 +117,14 @@ impl<'a> Shares<'a> {
     fn count(&self) -> Vec<Counted> {
         let mut members = vec![Vec::new(); self.segments.names.len()];
         for user in (0..self.segments.users() as u32).map(UserRow::new) {
-            if !self.bundle.history.items(user).is_empty() {
+            if !self.history.items(user).is_empty() {
                 self.segments.of(user).iter().for_each(|&segment| members[segment as usize].push(user));
             }
         }
-        let mut counts = vec![0.0f32; self.bundle.items.len()];
+        let mut counts = vec![0.0f32; self.items];
         let mut count = |members: Vec<UserRow>| {
             let mut touched = Vec::new();
-            for &item in members.iter().flat_map(|&user| self.bundle.history.items(user)) {
+            for &item in members.iter().flat_map(|&user| self.history.items(user)) {
                 if counts[item as usize] == 0.0 {
                     touched.push(item);
                 }
@@ -198,7 +200,7 @@ mod tests {
             let mut bundle = bundle(6, 8);
             let entries = had.iter().map(|&(user, item)| (UserRow::new(user), ItemRow::new(item), 1.0));
             bundle.history = History::new(6, 8, entries).unwrap();
-            let shares = Shares::new(&bundle, segments(4, &lists));
+            let shares = Shares::new(&bundle.history, 8, segments(4, &lists));
             let users = |of: &dyn Fn(usize) -> bool| -> Vec<u32> {
                 (0..6u32).filter(|&user| of(user as usize) && had.iter().any(|pair| pair.0 == user)).collect()
             };

@@ -2,6 +2,7 @@
 
 use lookalike_bundle::Bundle;
 use lookalike_dataset::Dataset;
+use lookalike_retrieve::Chain;
 use lookalike_train::{Friends, ItemKnn, PersonalFrequency, Popularity, Random, Scorer};
 use serde::Serialize;
 
@@ -10,6 +11,7 @@ use crate::changed;
 use crate::cli::{Common, OfRun};
 use crate::cold::Cold;
 use crate::failure::Failure;
+use crate::few::Blended;
 use crate::judge::{Bench, Figures, PROTOCOL};
 use crate::run::Run;
 use crate::say::{Say, grouped, table};
@@ -29,6 +31,9 @@ pub struct Evaluation {
     pub models: Vec<Figures>,
     /// Users without a history, link by link; nothing if none of them has held-out items.
     pub cold: Option<Cold>,
+    /// Users with few items, where their scores are blended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub few: Option<Blended>,
 }
 
 pub fn run(common: &Common, args: &OfRun, say: &Say) -> Result<(), Failure> {
@@ -77,6 +82,7 @@ impl Evaluation {
             unknown_pairs: data.test.unknown,
             models,
             cold: Cold::of(bundle, &data.test.cold)?,
+            few: Blended::of(bundle, &Chain::of(bundle)?, &data.test.truth),
         })
     }
 
@@ -123,6 +129,9 @@ impl Evaluation {
             text.push_str(&format!("\n{}: repeat and all rank by {}", bundle.manifest.model, repeat.made_of));
         }
         text.push_str(&format!("\n\nnew items, by how many different items a user had\n{}", self.by_activity()));
+        if let Some(few) = &self.few {
+            text.push_str(&format!("\n\n{}", few.text()));
+        }
         if let Some(cold) = &self.cold {
             text.push_str(&format!("\n\n{}", cold.text()));
         }

@@ -106,6 +106,9 @@ fn one(
     let had = bundle.history.items(user).len();
     let by = match link {
         Link::Model => format!("answered by the model, {}", how(by_index)),
+        Link::Blend => {
+            "answered by the model, blended with what users like this one had, since they had few".to_owned()
+        }
         Link::Friends => "answered by what friends had, since the model knows nothing of this user".to_owned(),
         Link::Segment => {
             "answered by what users of the same attributes had, since no more is known of this user".to_owned()

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 use jiff::civil::Date;
-use lookalike_bundle::{Bundle, History, ItemRow, Learned, Manifest, Repeat, Row};
+use lookalike_bundle::{Bundle, Few, History, ItemRow, Learned, Manifest, Repeat, Row};
 use lookalike_dataset::{Dataset, Features};
 use lookalike_portrait::Catalogue;
-use lookalike_retrieve::{Audit, IndexSettings};
+use lookalike_retrieve::{Audit, FEW, IndexSettings};
 use lookalike_store::Project;
 use lookalike_train::device::{self, Device, DeviceChoice};
 use lookalike_train::{Entry, FitError, Fitted, Identity, Knobs, Phase, Plan, Preset, TwoTower, Verdict, Watch, fit};
@@ -21,6 +21,7 @@ use crate::changed::attach_friends;
 use crate::cli::{Common, Train};
 use crate::cold::untouched;
 use crate::failure::{Failure, io};
+use crate::few::Chooser;
 use crate::judge::{Bench, PROTOCOL};
 use crate::portraits::{self, Entered};
 use crate::run::{self, Run};
@@ -75,7 +76,8 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         let tuned = super::tune::search(&data, &preset, settings, &device, common.seed, &run, say)?;
         (preset, trials) = (tuned.best, Some(tuned.trials));
     }
-    let mut observer = Observer::new(&data, &device, common.seed, run.log(), say);
+    let few = Chooser::new(&data, &segments, common.seed)?;
+    let mut observer = Observer::new((&data, few), &device, common.seed, run.log(), say);
     let fitted = fit(&data, &preset, &device, identity, &run.checkpoint(), args.resume, &mut observer);
     let stopped = match (&fitted, args.tune) {
         (Err(FitError::Stopped { kept, .. }), Some(_)) => Some(super::tune::continued(&run, *kept)),
@@ -235,6 +237,7 @@ pub(super) const CHOSEN_AT: usize = 10;
 /// Shows progress, judges epochs and keeps `log.jsonl`.
 struct Observer<'a> {
     bench: Bench<'a>,
+    few: Option<Chooser<'a>>,
     log: std::path::PathBuf,
     say: &'a Say,
     stop: Heeding,
@@ -243,9 +246,15 @@ struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    fn new(data: &'a Dataset, device: &'a Device, seed: u64, log: std::path::PathBuf, say: &'a Say) -> Self {
+    fn new(
+        (data, few): (&'a Dataset, Option<Chooser<'a>>),
+        device: &'a Device,
+        seed: u64,
+        log: std::path::PathBuf,
+        say: &'a Say,
+    ) -> Self {
         let bench = Bench::to_choose_by(data, device, seed);
-        Self { bench, log, say, stop: Heeding::start(), bar: None, failure: None }
+        Self { bench, few, log, say, stop: Heeding::start(), bar: None, failure: None }
     }
 
     /// A log that could not be written ended the run; say so instead of that it was stopped. From here on Ctrl-C ends
@@ -264,7 +273,11 @@ impl<'a> Observer<'a> {
 impl Watch for Observer<'_> {
     fn judge(&mut self, learned: &Learned) -> Verdict {
         let (figure, weight) = self.bench.choose(learned, CHOSEN_AT);
-        Verdict { figure, note: weight.map_or(Value::Null, |weight| json!({ "repeat_weight": weight })) }
+        let k = self.few.as_ref().and_then(|few| few.choose(learned));
+        let said =
+            [("repeat_weight", weight), ("few_k", k)].into_iter().filter_map(|(name, number)| Some((name, number?)));
+        let note: serde_json::Map<_, _> = said.map(|(name, number)| (name.to_owned(), json!(number))).collect();
+        Verdict { figure, note: if note.is_empty() { Value::Null } else { note.into() } }
     }
 
     fn progress(&mut self, phase: Phase, epoch: u32, epochs: u32, done: u64, total: u64) {
@@ -314,7 +327,14 @@ fn bundle(
     identity: Identity<'_>,
     fitted: &Fitted,
 ) -> Result<Bundle, Failure> {
-    let weight = fitted.verdict.as_ref().and_then(|verdict| verdict.note.get("repeat_weight")?.as_f64());
+    let noted = |name: &str| fitted.verdict.as_ref().and_then(|verdict| verdict.note.get(name)?.as_f64());
+    let weight = noted("repeat_weight");
+    let blended = |k: f64| {
+        format!(
+            "for users with n items, at most {FEW}: n / (n + {k}) × the score + {k} / (n + {k}) × ln(1 + how many users like \
+             them had the item), both standardised per user; {k} was chosen on the validation part"
+        )
+    };
     let made_of = |weight| {
         format!(
             "the score (standardised per user) + {weight} × ln(1 + how often the user had the item); {weight} was chosen on \
@@ -342,6 +362,7 @@ fn bundle(
             epochs: preset.epochs,
             best_epoch: fitted.best_epoch,
             repeat: weight.map(|weight| Repeat { weight, made_of: made_of(weight) }),
+            few: noted("few_k").map(|k| Few { k, made_of: blended(k) }),
             metrics: Value::Null,
             index: None,
         },

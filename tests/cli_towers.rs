@@ -102,7 +102,7 @@ fn how_each_attribute_enters_is_said() {
     shop.write("towers.toml", preset(&[("features", r#"["*", "title"]"#)]));
     let said = train(&shop).ok();
     for part in [
-        "attributes of users left out, as a sensitive tag reads them: age; one enters if `features` names it",
+        "attributes of users left out, as a tag guards them: age; one enters if `features` names it",
         "brand (7)",
         "price (a number, in 10 parts; 1 far out, taken for the outermost tenth)",
         "weight (a number, in 10 parts; 1 far out, taken for the outermost tenth; 1 undefined, left out)",
@@ -196,6 +196,78 @@ fn what_a_model_learned_becomes_a_segment() {
     train(&shop).says(&["left out, as a model made them: model/circle"]);
     // Now the run has other vectors.
     shop.run(&["profile", "--anew"]).hints(1, &["model/circle", "other vectors"]);
+}
+
+#[test]
+fn a_loop_through_a_run_breaks_the_levels() {
+    let shop = shop(r#"["own/orders"]"#);
+    train(&shop).ok();
+    shop.run(&["profile"]).ok();
+    shop.run(&["segment", "fit", "model/circle", "--run", "runs/towers", "--k", "4"]).ok();
+    shop.run(&["profile"]).ok();
+    let levels = |shop: &Shop| -> serde_json::Value {
+        let said = shop.run(&["check", "tags", "--json"]);
+        let checks: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        checks["checks"].as_array().unwrap().iter().find(|check| check["name"] == "levels").unwrap().clone()
+    };
+    // Events, then a tag of them, then the run that reads it, then what the run learned.
+    let said = shop.run(&["check", "tags"]);
+    for part in ["level 1: ", "run runs/towers", "level 2: model/circle"] {
+        assert!(said.out.contains(part), "`{part}` is not in:\n{}", said.out);
+    }
+    assert_eq!((levels(&shop)["ok"].as_bool(), levels(&shop)["figure"].as_f64()), (Some(true), Some(0.0)));
+    // Now what the run reads is made from what it learned. No tag file tells of that.
+    let round = TAGS.replace(
+        "[orders]\nkind = \"metric\"\nof = \"count\"\n",
+        "[orders]\nkind = \"rules\"\nfrom = { circle = \"model/circle\" }\notherwise = \"other\"\n[orders.values]\none = { when = \"circle = 'cluster 1'\" }\n",
+    ).replace("from = { n = \"own/orders\" }", "from = { n = \"own/taste\" }");
+    assert!(round != TAGS);
+    shop.write("tags/own.toml", round);
+    shop.run(&["profile"]).ok();
+    let broken = levels(&shop);
+    assert_eq!(broken["ok"], false);
+    assert!(
+        broken["note"].as_str().unwrap().contains("run runs/towers reads own/orders and is read by it"),
+        "{broken}"
+    );
+    shop.run(&["check", "tags"]).fails(1, &["`levels`"]);
+}
+
+#[test]
+fn how_near_users_are_to_items_is_a_tag() {
+    let shop = shop("[]");
+    train(&shop).ok();
+    shop.run(&["profile"]).ok();
+    let fit = ["segment", "fit", "model/aisle", "--run", "runs/towers", "--items", "category LIKE 'aisle 1%'"];
+    shop.run(&fit).says(&["30 items", "next: lookalike profile"]);
+    shop.run(&fit).hints(1, &["is there already"]);
+    let profile = shop.run(&["profile", "--json"]).json();
+    let tag = profile["tags"].as_array().unwrap().iter().find(|tag| tag["name"] == "model/aisle").unwrap().clone();
+    assert_eq!((tag["kind"].as_str(), tag["users"].as_u64()), (Some("nearness"), Some(100)));
+    // Those of the planted group are nearer than all others, and the mean of all is 0.
+    let near: Vec<f64> = (0..common::USERS)
+        .map(|user| {
+            let said = shop.run(&["show", "user", &format!("u{user:02}"), "--json"]).json();
+            let tag = said["tags"].as_array().unwrap().iter().find(|tag| tag["name"] == "model/aisle").unwrap().clone();
+            tag["value"].as_f64().unwrap()
+        })
+        .collect();
+    let (own, others): (Vec<_>, Vec<_>) = near.iter().enumerate().partition(|(user, _)| user % common::GROUPS == 1);
+    let least = own.iter().map(|(_, near)| **near).fold(f64::INFINITY, f64::min);
+    assert!(others.iter().all(|(_, near)| **near < least), "{near:?}");
+    assert!(near.iter().sum::<f64>().abs() < 1e-9 && (near.iter().map(|n| n * n).sum::<f64>() - 100.0).abs() < 1e-6);
+    // Before the run's last day it is left out; a model does not read it; other vectors are an error.
+    let early = shop.run(&["profile", "--as-of", "2024-05-01", "--json"]).json();
+    assert!(early["left_out"]["model/aisle"].as_str().unwrap().contains("2024-06-01"), "{early}");
+    shop.write("towers.toml", preset(&[("tags", r#"["model/aisle"]"#)]));
+    train(&shop).hints(1, &["`model/aisle`", "what a model learned"]);
+    shop.write(
+        "tags/own.toml",
+        "[odd]\nkind = \"nearness\"\nrun = \"runs/towers\"\nvectors = \"0\"\nitems = \"true\"\n",
+    );
+    shop.run(&["profile"]).hints(1, &["own/odd", "other vectors"]);
+    shop.run(&["segment", "fit", "other/none", "--run", "runs/towers", "--items", "brand = 'nowhere'"])
+        .hints(1, &["brand = 'nowhere'"]);
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub fn lines(data: &Dataset, asked: &[String]) -> Vec<String> {
         let name = |field: &Field| field.name.clone();
         let ids =
             |field: &&Field| field.read_as.is_none() && asked.iter().any(|name| name == "*" || *name == field.name);
-        // What is not there although it has values was taken out as sensitive.
+        // What is not there although it has values was taken out: a sensitive tag reads it.
         let guarded = |field: &&Field| field.values > 0 && !there.contains(&field.name.as_str());
         let texts = [
             ("attributes of", "that enter", list(&enters, &told)),
@@ -57,7 +57,7 @@ pub fn lines(data: &Dataset, asked: &[String]) -> Vec<String> {
         let said = said.map(|(before, after, names)| format!("      {before} {side} {after}: {names}"));
         let sensitive = (!guarded.is_empty()).then(|| {
             format!(
-                "      attributes of {side} left out, as a sensitive tag reads them: {guarded}; one enters if `features` names it"
+                "      attributes of {side} left out, as a tag guards them: {guarded}; one enters if `features` names it"
             )
         });
         said.chain(sensitive).collect::<Vec<_>>()

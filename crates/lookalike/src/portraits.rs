@@ -125,12 +125,12 @@ pub fn guarded(catalogue: &Catalogue, asked: &[String]) -> BTreeSet<String> {
     read.filter(|column| !asked.contains(column)).collect()
 }
 
-/// Tags of kind `embedding`, and all that are made from them.
+/// Tags of what a run learned, and all that are made from them.
 fn learned(catalogue: &Catalogue) -> BTreeSet<&str> {
     let mut learned = BTreeSet::new();
     // Parents come before what is made from them.
     for tag in catalogue.tags() {
-        if matches!(tag.body, Body::Embedding { .. }) || tag.parents().any(|parent| learned.contains(parent)) {
+        if tag.run().is_some() || tag.parents().any(|parent| learned.contains(parent)) {
             learned.insert(tag.name.as_str());
         }
     }

@@ -1,10 +1,10 @@
 //! Users with few items: how much what is popular counts beside the model, chosen on the validation part and reported on the
 //! test part.
 
-use lookalike_bundle::{Bundle, History, ItemRow, Learned, Row, UserRow};
+use lookalike_bundle::{Bundle, ItemRow, Learned, Row, UserRow};
 use lookalike_dataset::{Csr, Dataset, Features, stream_seed};
 use lookalike_measure::{judge, ndcg};
-use lookalike_retrieve::{Chain, FEW, Hit, Link, Prior, Recommender, Segments, Ties, map_scores, mask, select};
+use lookalike_retrieve::{Chain, FEW, Had, Hit, Link, Prior, Recommender, Segments, Ties, map_scores, mask, select};
 use serde::Serialize;
 
 use crate::buckets::{Bucket, CELLS, buckets};
@@ -20,11 +20,10 @@ const MOST: usize = 2000;
 /// Items of a list.
 const DEPTH: usize = 10;
 
-/// Users of the validation part who had few items before it, and what all had.
+/// Users of the validation part who had few items before it.
 pub struct Chooser<'a> {
     data: &'a Dataset,
     users: Vec<UserRow>,
-    history: History,
     segments: Option<Segments>,
 }
 
@@ -39,16 +38,16 @@ impl<'a> Chooser<'a> {
         }
         users.sort_by_cached_key(|user| stream_seed(seed, 31, u64::from(user.get())));
         users.truncate(MOST);
-        let entries = data.train.pairs().map(|pair| (pair.row, pair.col, pair.weight));
-        let history = History::new(data.users.len(), data.items.len(), entries);
-        let history = history.map_err(|error| Failure::new(format!("the history does not fit: {error}")))?;
-        Ok(Some(Self { data, users, history, segments: segments::made_of(features, data.users.len())? }))
+        Ok(Some(Self { data, users, segments: segments::made_of(features, data.users.len())? }))
     }
 
     /// The k that ranks best what these users went on to (ndcg@10 of new items), if it beats leaving the model alone by more
     /// than twice what chance makes of it.
     pub fn choose(&self, learned: &Learned) -> Option<f64> {
-        let prior = Prior::new(&self.history, self.data.items.len(), self.segments.clone());
+        let data = self.data;
+        let had = Had::Rows { offsets: data.train.offsets(), items: data.train.all_cols() };
+        let sizes = (data.users.len(), data.items.len());
+        let prior = Prior::new(had, sizes, self.segments.clone());
         let history = |user| (self.data.train.cols(user), self.data.train.weights(user));
         let gains = map_scores(learned, &self.users, &history, |at, scores| {
             let (user, had) = (self.users[at], self.data.train.cols(self.users[at]));

@@ -9,7 +9,7 @@ use lookalike_bundle::{Bundle, Learned, Row, UserRow};
 use crate::error::RetrieveError;
 use crate::few::{FEW, Prior};
 use crate::friends::Friends;
-use crate::segments::Segments;
+use crate::segments::{Had, Segments};
 
 /// One link of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +59,8 @@ impl<'a> Chain<'a> {
     /// Counts what is popular, and reads who is a friend of whom and who is in which segment.
     pub fn of(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
         let by_history = bundle.manifest.preset.get("kind").and_then(|kind| kind.as_str()) != Some("two-tower");
-        let prior = Prior::new(&bundle.history, bundle.items.len(), Segments::of_bundle(bundle)?);
+        let sizes = (bundle.users.len(), bundle.items.len());
+        let prior = Prior::new(Had::History(&bundle.history), sizes, Segments::of_bundle(bundle)?);
         Ok(Self { bundle, friends: Friends::of_bundle(bundle)?, prior, by_history })
     }
 

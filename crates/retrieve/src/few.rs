@@ -4,10 +4,10 @@
 //! the same segments had, else what everybody had. Both are standardised, the latter as logarithms of how many users it
 //! stands for. How much k is says the manifest; without it nothing is blended.
 
-use lookalike_bundle::{History, Row, UserRow};
+use lookalike_bundle::{Row, UserRow};
 
 use crate::recommend::standardise;
-use crate::segments::{Segments, Shares};
+use crate::segments::{Had, Segments, Shares};
 
 /// Users with at most so many different items have few.
 pub const FEW: usize = 20;
@@ -21,12 +21,18 @@ pub struct Prior<'a> {
 }
 
 impl<'a> Prior<'a> {
-    /// Counts who had what of so many items.
-    pub fn new(history: &'a History, items: usize, segments: Option<Segments>) -> Self {
+    /// Counts who had what: `had` tells the items of each of so many users, ascending, out of so many items. Those without any
+    /// stand behind all others.
+    pub fn new(had: Had<'a>, (users, items): (usize, usize), segments: Option<Segments>) -> Self {
         let mut popularity = vec![0.0; items];
-        history.entries().for_each(|(_, item, _)| popularity[item.index()] += 1.0);
-        let shares = segments.map(|segments| Shares::new(history, items, segments));
-        Self { popularity, shares, users: history.users_in_use() as f32 }
+        let all = (0..users as u32).map(|user| had.of(UserRow::new(user)));
+        let mut in_use = 0;
+        for (nth, items) in (1..).zip(all).filter(|(_, items)| !items.is_empty()) {
+            in_use = nth;
+            items.iter().for_each(|&item| popularity[item as usize] += 1.0);
+        }
+        let shares = segments.map(|segments| Shares::new(had, items, segments));
+        Self { popularity, shares, users: in_use as f32 }
     }
 
     /// Whether the segments of a user say anything.
@@ -62,7 +68,7 @@ impl<'a> Prior<'a> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use lookalike_bundle::ItemRow;
+    use lookalike_bundle::{History, ItemRow};
 
     use super::*;
 
@@ -71,7 +77,7 @@ mod tests {
         let pairs = [(0, 2), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)];
         let entries = pairs.map(|(user, item)| (UserRow::new(user), ItemRow::new(item), 1.0));
         let history = History::new(3, 4, entries).unwrap();
-        let prior = Prior::new(&history, 4, None);
+        let prior = Prior::new(Had::History(&history), (3, 4), None);
         let order = |items: usize, k: f64| {
             let mut scores = [4.0, 3.0, 2.0, 1.0];
             prior.blend(UserRow::new(0), items, k, &mut scores);

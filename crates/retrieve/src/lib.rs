@@ -42,6 +42,6 @@ pub use maxima::{Aided, BlockMaxima, block_starts};
 pub use metric::{Metric, Space};
 pub use recommend::{Recommender, blend_repeats};
 pub use scores::{map_scores, new_items};
-pub use segments::{SEGMENTS, Segments};
+pub use segments::{Had, SEGMENTS, Segments};
 pub use similar::{lookalike_scores, lookalikes, similar, similar_by_weight, similar_to};
 pub use topk::{Hit, Ties, mask, select, select_among};

@@ -66,9 +66,32 @@ impl Segments {
     }
 }
 
+/// The items that users had, ascending.
+#[derive(Clone, Copy)]
+pub enum Had<'a> {
+    /// As a bundle has it.
+    History(&'a History),
+    /// One after the other; those of a user begin where `offsets` says.
+    Rows {
+        /// One more than users.
+        offsets: &'a [u64],
+        /// Rows of items.
+        items: &'a [u32],
+    },
+}
+
+impl<'a> Had<'a> {
+    pub(crate) fn of(self, user: UserRow) -> &'a [u32] {
+        match self {
+            Self::History(history) => history.items(user),
+            Self::Rows { offsets, items } => &items[offsets[user.index()] as usize..offsets[user.index() + 1] as usize],
+        }
+    }
+}
+
 /// What the users of segments had, counted when it is first asked for.
 pub(crate) struct Shares<'a> {
-    history: &'a History,
+    had: Had<'a>,
     items: usize,
     segments: Segments,
     counted: OnceLock<Vec<Counted>>,
@@ -84,9 +107,9 @@ struct Counted {
 }
 
 impl<'a> Shares<'a> {
-    /// Of a history with so many items.
-    pub(crate) fn new(history: &'a History, items: usize, segments: Segments) -> Self {
-        Self { history, items, segments, counted: OnceLock::new() }
+    /// Of so many items that users had.
+    pub(crate) fn new(had: Had<'a>, items: usize, segments: Segments) -> Self {
+        Self { had, items, segments, counted: OnceLock::new() }
     }
 
     /// Whether anybody in a segment of the user had anything.
@@ -117,14 +140,14 @@ impl<'a> Shares<'a> {
     fn count(&self) -> Vec<Counted> {
         let mut members = vec![Vec::new(); self.segments.names.len()];
         for user in (0..self.segments.users() as u32).map(UserRow::new) {
-            if !self.history.items(user).is_empty() {
+            if !self.had.of(user).is_empty() {
                 self.segments.of(user).iter().for_each(|&segment| members[segment as usize].push(user));
             }
         }
         let mut counts = vec![0.0f32; self.items];
         let mut count = |members: Vec<UserRow>| {
             let mut touched = Vec::new();
-            for &item in members.iter().flat_map(|&user| self.history.items(user)) {
+            for &item in members.iter().flat_map(|&user| self.had.of(user)) {
                 if counts[item as usize] == 0.0 {
                     touched.push(item);
                 }
@@ -200,7 +223,7 @@ mod tests {
             let mut bundle = bundle(6, 8);
             let entries = had.iter().map(|&(user, item)| (UserRow::new(user), ItemRow::new(item), 1.0));
             bundle.history = History::new(6, 8, entries).unwrap();
-            let shares = Shares::new(&bundle.history, 8, segments(4, &lists));
+            let shares = Shares::new(Had::History(&bundle.history), 8, segments(4, &lists));
             let users = |of: &dyn Fn(usize) -> bool| -> Vec<u32> {
                 (0..6u32).filter(|&user| of(user as usize) && had.iter().any(|pair| pair.0 == user)).collect()
             };

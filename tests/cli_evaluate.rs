@@ -35,10 +35,43 @@ fn quiet_leaves_stderr_empty() {
 }
 
 #[test]
+fn data_that_changed_is_met_by_ids() {
+    let shop = Shop::trained();
+    let before = shop.run(&[&EVALUATE[..], &["--json"]].concat()).json();
+    // What the run learned from is in its bundle: an event that comes late changes nothing of it.
+    shop.write("lines.csv", common::lines() + "u00,i000,2024-01-01 10:00:00,1\n");
+    let late = shop.run(&[&EVALUATE[..], &["--json"]].concat()).json();
+    assert_eq!(late, before);
+    // A user and an item that the run does not know, ids that come first in the order of the text, and one user who left.
+    let kept: String =
+        common::lines().lines().filter(|line| !line.starts_with("u07")).map(|l| l.to_owned() + "\n").collect();
+    let new = "a00,i000,2024-01-01 10:00:00,1\na00,i004,2024-06-09 10:00:00,1\nu00,a001,2024-01-01 10:00:00,1\n";
+    shop.write("lines.csv", kept + new);
+    let people: String = std::fs::read_to_string(shop.path("people.csv")).unwrap().replace("u07,middle\n", "");
+    shop.write("people.csv", people);
+    shop.run(&EVALUATE).says(&[
+        "1 users (cold to the run) and 1 items (left out) are new, 1 users and 0 items are gone",
+        "users without a history, of whom something else is known: 1 with 1 held-out pairs",
+    ]);
+    let after = shop.run(&[&EVALUATE[..], &["--json"]].concat()).json();
+    assert_eq!(after["users"].as_u64().unwrap() + 1, before["users"].as_u64().unwrap());
+    assert_eq!(after["cold"]["links"][0]["answers"], 0);
+}
+
+#[test]
 fn other_data_than_the_run_was_trained_on_is_refused() {
     let shop = Shop::trained();
+    let refused = |from: &str, to: &str, why: &str| {
+        shop.write("lookalike.toml", common::TOML.replacen(from, to, 1));
+        shop.run(&[&EVALUATE[..], &["--quiet"]].concat()).hints(1, &["not what this run was trained on", why]);
+    };
+    refused("2024-06-01", "2024-05-20", "the project is now split by time: test from 2024-05-20");
     shop.write("lines.csv", common::lines() + "u00,i000,2024-01-01 10:00:00,1\n");
-    shop.run(&[&EVALUATE[..], &["--quiet"]].concat()).hints(1, &["not what this run was trained on"]);
+    refused("corner-shop", "other-shop", "the run is of `corner-shop`");
+    let last = Shop::with(r#"{ kind = "time", test_from = "2024-06-01", validation_days = 28 }"#, r#""leave-last""#);
+    last.train(&["--epochs", "2", "--quiet"]).ok();
+    last.write("lines.csv", common::lines() + "u00,i000,2024-06-30 10:00:00,1\n");
+    last.run(&[&EVALUATE[..], &["--quiet"]].concat()).hints(1, &["may be the last event"]);
 }
 
 #[test]

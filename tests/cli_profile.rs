@@ -205,8 +205,15 @@ fn nine_principles_are_checked() {
         "privacy",
         "cross-validation",
         "extensibility",
+        "levels",
     ];
     assert_eq!(names, expected);
+    // Whatever is read is of a lower level, and every tag has one.
+    assert_eq!((&checks["checks"][9]["ok"], checks["checks"][9]["figure"].as_f64()), (&true.into(), Some(0.0)));
+    let levels = checks["levels"].as_array().unwrap();
+    let level = |name: &str| levels.iter().find(|one| one["name"] == name).unwrap()["level"].as_u64().unwrap();
+    assert!(levels.iter().all(|one| one["level"].is_u64() && one["as_of"].is_string()));
+    assert!(level("consumption/stage/rfm") > level("consumption/value/spend"));
     // The shop has no views, reviews or coupons: tags about them have no value, and that is said.
     assert_eq!(checks["checks"][1]["ok"], false);
     std::fs::create_dir_all(shop.path("tags/basic")).unwrap();

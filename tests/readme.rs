@@ -185,6 +185,8 @@ fn every_path_exists() {
     shop.run(&["profile", "--as-of", "2024-07-01", "--quiet"]).ok();
     let fit = ["segment", "fit", "segment/behaviour", "--on", "consumption/value/spend", "--k", "2", "--quiet"];
     shop.run(&fit).ok();
+    let near = ["--run", "runs/ials", "--items", "category LIKE 'aisle 1%'", "--quiet"];
+    shop.run(&[&["segment", "fit", "preference/deli"][..], &near].concat()).ok();
     let tier = ["--target", "consumption/value/tier", "--on", "consumption/value/spend", "--quiet"];
     shop.run(&[&["segment", "fit", "told/tier"][..], &tier].concat()).ok();
     let places = places(&shop);

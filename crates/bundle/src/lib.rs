@@ -31,7 +31,7 @@ pub use bundle::{Bundle, Extra};
 pub use error::{BundleError, HistoryError, WeightsError};
 pub use history::History;
 pub use learned::Learned;
-pub use manifest::{FORMAT, Manifest, Repeat};
+pub use manifest::{FORMAT, Few, Manifest, Repeat};
 pub use matrix::Matrix;
 pub use rows::{ItemRow, Row, UserRow, Vocab, VocabError};
 pub use tables::ItemInfo;

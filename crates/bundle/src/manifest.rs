@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::disk;
 use crate::error::BundleError;
 use crate::seal;
 
@@ -45,10 +46,22 @@ pub struct Manifest {
     pub best_epoch: u32,
     /// How repeat history is blended into scores, if it is.
     pub repeat: Option<Repeat>,
+    /// How the scores of users with few items are blended with what users like them had, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub few: Option<Few>,
     /// Metrics on the test part.
     pub metrics: Value,
     /// The audit of the index, if there is one.
     pub index: Option<Value>,
+}
+
+impl Manifest {
+    /// That of the bundle in the folder `dir` alone: its files are not looked at.
+    pub fn read(dir: &Path) -> Result<Self, BundleError> {
+        let path = disk::current(dir).join(MANIFEST);
+        let text = std::fs::read(&path).map_err(BundleError::io("read", &path))?;
+        Ok(Sealed::decode(&text, &path)?.manifest)
+    }
 }
 
 /// How what a user already did is blended into the scores of the model.
@@ -56,6 +69,15 @@ pub struct Manifest {
 pub struct Repeat {
     /// Weight of the history term.
     pub weight: f64,
+    /// What the blended score is made of, in words.
+    pub made_of: String,
+}
+
+/// How the scores of users with few items are blended: with n of them the model's counts n / (n + k).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Few {
+    /// k, above 0.
+    pub k: f64,
     /// What the blended score is made of, in words.
     pub made_of: String,
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lookalike_bundle::{ItemInfo, ItemRow, Row, UserRow, Vocab};
 
 use crate::cold::apart;
-use crate::{Csr, Error, Features, FeaturesBuilder, Pair, stream_seed};
+use crate::{Csr, Error, Features, FeaturesBuilder, Field, Pair, stream_seed};
 
 /// Which part of the split an event belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Dataset {
     pub user_features: Features,
     /// Declared attributes of items.
     pub item_features: Features,
+    /// What became of each declared attribute, of users and of items.
+    pub fields: [Vec<Field>; 2],
     /// What a portrait says of users, as of the ends of [`Dataset::parts`], in the same values; without any unless somebody
     /// put them there.
     pub portraits: Vec<Features>,
@@ -248,10 +250,13 @@ impl Builder {
             return Err(Error::EmptyPart { part: "validation", split });
         }
         let described = describe(&users, &items)?;
+        let (user_features, of_users) = described.user_features.declared(users.len(), 2);
+        let (item_features, of_items) = described.item_features.declared(items.len(), 2);
         Ok(Dataset {
             item_info: described.item_info,
-            user_features: described.user_features.finish(users.len(), 2),
-            item_features: described.item_features.finish(items.len(), 2),
+            user_features,
+            item_features,
+            fields: [of_users, of_items],
             portraits: vec![Features::none(users.len()); earlier.len() + 2],
             friends: vec![Features::none(users.len()); earlier.len() + 2],
             friendships: Csr::from_pairs(users.len(), users.len(), &[]),
@@ -290,7 +295,7 @@ impl Described {
 impl HeldOut {
     /// Keeps pairs whose user and item both occur in `learned`: about other items no model could know anything, and other
     /// users are kept apart.
-    fn new(held: Csr<UserRow, ItemRow>, learned: &Csr<UserRow, ItemRow>, pairs: usize) -> Self {
+    pub(crate) fn new(held: Csr<UserRow, ItemRow>, learned: &Csr<UserRow, ItemRow>, pairs: usize) -> Self {
         let [truth, cold] = apart(held, learned);
         Self { unknown: pairs - truth.len(), truth, cold, pairs }
     }

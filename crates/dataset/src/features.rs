@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use lookalike_bundle::Row;
+use lookalike_store::ReadAs;
+
+use crate::field::{Field, Values, is_id};
 
 /// The values of every row, as numbers in one shared space: `0..len()`, field after field.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -160,7 +163,8 @@ impl Features {
 /// Collects declared values before it is known which of them say anything.
 #[derive(Default)]
 pub struct FeaturesBuilder {
-    fields: BTreeMap<String, BTreeMap<String, Vec<(u32, f32)>>>,
+    fields: BTreeMap<String, Values>,
+    read_as: BTreeMap<String, ReadAs>,
 }
 
 impl FeaturesBuilder {
@@ -181,14 +185,30 @@ impl FeaturesBuilder {
         }
     }
 
+    /// Says as what a field is read by [`FeaturesBuilder::declared`].
+    pub fn read_as(&mut self, field: &str, read_as: ReadAs) {
+        self.read_as.insert(field.to_owned(), read_as);
+    }
+
+    /// [`FeaturesBuilder::finish`] for what was declared: fields may be numbers or texts, and what became of each is told.
+    pub fn declared(mut self, rows: usize, least: usize) -> (Features, Vec<Field>) {
+        let mut fields = Vec::new();
+        for (name, values) in &mut self.fields {
+            let read_as = self.read_as.get(name).copied();
+            let (read, field) = Field::read(name, std::mem::take(values), read_as, least);
+            *values = read;
+            fields.push(field);
+        }
+        (self.finish(rows, least), fields)
+    }
+
     /// Numbers the values of so many rows. A value that fewer than `least` rows have (2: that a single row has) says no more
     /// than the row's own id and is left out; so is a whole field in which most values are such: it is an id or free text.
     pub fn finish(self, rows: usize, least: usize) -> Features {
         let mut bags: Vec<Vec<(u32, f32)>> = vec![Vec::new(); rows];
         let mut names = Vec::new();
         for (field, values) in self.fields {
-            let shared = values.values().filter(|rows| rows.len() >= least).count();
-            if shared * 2 < values.len() {
+            if is_id(&values, least) {
                 continue;
             }
             for (value, rows) in values.into_iter().filter(|(_, rows)| rows.len() >= least) {

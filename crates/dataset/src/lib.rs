@@ -6,7 +6,9 @@ mod cold;
 mod csr;
 mod error;
 mod features;
+mod field;
 mod friends;
+mod onto;
 mod read;
 mod sample;
 
@@ -14,5 +16,7 @@ pub use build::{Builder, Dataset, Described, HeldOut, Part};
 pub use csr::{Csr, Pair};
 pub use error::Error;
 pub use features::{Features, FeaturesBuilder};
+pub use field::{Field, TITLE, Tenths, titles};
+pub use onto::Changed;
 pub use read::{ages, fingerprint, load, load_in_stretches};
 pub use sample::{Shuffled, stream_seed};

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use jiff::civil::Date;
 use lookalike_bundle::{ItemInfo, ItemRow, Row, UserRow, Vocab};
-use lookalike_store::{Pairs, Project, Split, Store, Table};
+use lookalike_store::{Pairs, Project, ReadAs, Split, Store, Table};
 
 use crate::{Builder, Dataset, Described, Error, Part, cold, friends};
 
@@ -85,7 +85,7 @@ pub fn load_in_stretches(project: &Project, store: Option<&Store>, stretches: us
         cold::tell(&mut builder, project, store)?;
     }
     let mut data = builder.finish(split, |users, items| match store {
-        Some(store) => describe(store, users, items),
+        Some(store) => describe(project, store, users, items),
         None => Ok(Described::nothing(items.len())),
     })?;
     data.without_item = without_item;
@@ -140,6 +140,8 @@ pub fn fingerprint(project: &Project, store: Option<&Store>) -> Result<String, E
         part(store.hash());
     }
     part(format!("{:?} {}", project.interactions.kinds, project.timezone.iana_name().unwrap_or("UTC")));
+    let read_as = project.sources.iter().flat_map(|source| &source.read_as);
+    read_as.for_each(|read_as| part(format!("{read_as:?}")));
     match &project.interactions.split {
         Split::Given { train, validation, test } => {
             project.forgotten_hash().into_iter().for_each(&mut part);
@@ -249,15 +251,29 @@ fn attributes(store: &Store, table: Table) -> Result<Vec<String>, Error> {
 }
 
 /// Titles and attributes of the items and users that have rows.
-fn describe(store: &Store, users: &Vocab<UserRow>, items: &Vocab<ItemRow>) -> Result<Described, Error> {
+fn describe(
+    project: &Project,
+    store: &Store,
+    users: &Vocab<UserRow>,
+    items: &Vocab<ItemRow>,
+) -> Result<Described, Error> {
     let mut described = Described::nothing(items.len());
+    described.item_features.read_as("price", ReadAs::Number);
+    for source in &project.sources {
+        let features = match source.table {
+            Table::Users => &mut described.user_features,
+            _ => &mut described.item_features,
+        };
+        source.read_as.iter().for_each(|(name, &read_as)| features.read_as(name, read_as));
+    }
     let declared = attributes(store, Table::Items)?;
-    let names: Vec<&str> =
-        ["item", "title", "category", "brand"].into_iter().chain(declared.iter().map(String::as_str)).collect();
+    let own = ["item", "title", "category", "brand", "price"];
+    let names: Vec<&str> = own.into_iter().chain(declared.iter().map(String::as_str)).collect();
     for batch in store.scan(Table::Items, &names)? {
         let batch = batch?;
         let (ids, titles, brands) = (text(&batch, 0), text(&batch, 1), text(&batch, 3));
         let categories = batch.column(2).as_list::<i32>();
+        let prices = batch.column(4).as_primitive::<Float64Type>();
         for row in 0..batch.num_rows() {
             let Some(item) = items.row(ids.value(row)) else { continue };
             let path = categories.is_valid(row).then(|| categories.value(row));
@@ -274,8 +290,11 @@ fn describe(store: &Store, users: &Vocab<UserRow>, items: &Vocab<ItemRow>) -> Re
             if let Some(brand) = &info.brand {
                 features.push(item, "brand", brand);
             }
+            if prices.is_valid(row) {
+                features.push(item, "price", &prices.value(row).to_string());
+            }
             for (column, name) in declared.iter().enumerate() {
-                push_value(features, item, name, text(&batch, column + 4), row);
+                push_value(features, item, name, text(&batch, column + own.len()), row);
             }
             described.item_info[item.index()] = info;
         }

@@ -308,6 +308,9 @@ pub enum Segment {
         /// numbers that rules may use
         #[arg(long, value_name = "DIR", conflicts_with = "target")]
         run: Option<String>,
+        /// With --run, in the place of clusters: how near each user is to the items for which this SQL condition is true
+        #[arg(long, value_name = "SQL", requires = "run", conflicts_with_all = ["on", "k", "most"])]
+        items: Option<String>,
         /// Rules that tell the values of this tag, in the place of clusters
         #[arg(long, value_name = "TAG", conflicts_with_all = ["k", "most"])]
         target: Option<String>,

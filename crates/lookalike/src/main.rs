@@ -2,16 +2,20 @@
 //! one verb, one file under `verbs/`.
 
 mod aid;
+mod attributes;
 mod buckets;
+mod changed;
 mod cli;
 mod cold;
 mod failure;
+mod few;
 mod history;
 mod judge;
 mod lists;
 mod portraits;
 mod run;
 mod say;
+mod segments;
 mod stop;
 mod table;
 mod verbs;

@@ -1,19 +1,17 @@
 //! What portraits say of users, brought to where a model can read it: the values of tags as of the day on which what is
 //! learned from ends, for each of the two passes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 use lookalike_bundle::{Row, UserRow, Vocab};
-use lookalike_dataset::{Dataset, Features, FeaturesBuilder};
+use lookalike_dataset::{Dataset, Features, FeaturesBuilder, Tenths};
 use lookalike_portrait::{Body, Catalogue, Class, Profile, Values};
 use lookalike_store::Project;
 
 use crate::failure::Failure;
 use crate::workspace::Workspace;
 
-/// Numbers enter as the tenth of the users that they fall into: what is far out, or infinite, is in the last.
-const BUCKETS: usize = 10;
 /// What stands for a tag that a user has no value of.
 const MISSING: &str = "(none)";
 
@@ -30,6 +28,8 @@ pub struct Entered {
     pub sensitive: BTreeSet<String>,
     /// Tags that come from what a model learned: a model that read them would learn from itself.
     pub learned: BTreeSet<String>,
+    /// Of tags that are numbers, how many values over all days are infinite or far out, and so in an outermost tenth.
+    pub far: BTreeMap<String, usize>,
 }
 
 impl Entered {
@@ -43,11 +43,15 @@ impl Entered {
             ("left out, as they are sensitive", &self.sensitive, "; one enters if `tags` names it", true),
         ];
         let filled = lines.into_iter().filter(|(_, tags, ..)| !tags.is_empty());
+        let far: Vec<String> = self.far.iter().map(|(tag, values)| format!("{tag} ({values})")).collect();
+        let far = (!far.is_empty())
+            .then(|| format!("      values far out, taken for the outermost tenth: {}", far.join(", ")));
         filled
             .map(|(what, tags, hint, names)| match names {
                 true => format!("      {what}: {}{hint}", tags.iter().cloned().collect::<Vec<_>>().join(", ")),
                 false => format!("      {} {what}", tags.len()),
             })
+            .chain(far)
             .collect()
     }
 }
@@ -70,16 +74,7 @@ pub fn enter(
         };
     };
     let catalogue = Catalogue::open(&workspace.project)?;
-    let guarded: BTreeSet<&str> = catalogue
-        .tags()
-        .iter()
-        .filter(|tag| tag.class == Class::Sensitive)
-        .filter_map(|tag| match &tag.body {
-            Body::Declared { column, .. } => Some(column.as_str()),
-            _ => None,
-        })
-        .filter(|column| !features.iter().any(|name| name == column))
-        .collect();
+    let guarded = guarded(&catalogue, features);
     if !guarded.is_empty() {
         data.user_features = data.user_features.only(|field| !guarded.contains(field));
     }
@@ -120,12 +115,22 @@ pub fn enter(
     Ok(entered)
 }
 
-/// Tags of kind `embedding`, and all that are made from them.
+/// Attributes of users that a sensitive tag reads, but those that are asked for by name.
+pub fn guarded(catalogue: &Catalogue, asked: &[String]) -> BTreeSet<String> {
+    let sensitive = catalogue.tags().iter().filter(|tag| tag.class == Class::Sensitive);
+    let read = sensitive.filter_map(|tag| match &tag.body {
+        Body::Declared { column, .. } => Some(column.clone()),
+        _ => None,
+    });
+    read.filter(|column| !asked.contains(column)).collect()
+}
+
+/// Tags of what a run learned, and all that are made from them.
 fn learned(catalogue: &Catalogue) -> BTreeSet<&str> {
     let mut learned = BTreeSet::new();
     // Parents come before what is made from them.
     for tag in catalogue.tags() {
-        if matches!(tag.body, Body::Embedding { .. }) || tag.parents().any(|parent| learned.contains(parent)) {
+        if tag.run().is_some() || tag.parents().any(|parent| learned.contains(parent)) {
             learned.insert(tag.name.as_str());
         }
     }
@@ -159,7 +164,7 @@ fn features_of(
     }
     let features = builder.finish(users.len() * profiles.len(), profiles.len() + 1);
     // A field with one value says nothing.
-    let mut values = std::collections::BTreeMap::<&str, usize>::new();
+    let mut values = BTreeMap::<&str, usize>::new();
     for name in features.names() {
         *values.entry(name.split_once('=').map_or(name.as_str(), |(field, _)| field)).or_default() += 1;
     }
@@ -185,9 +190,16 @@ fn push_tag(
     if 2 * found < places.len() {
         entered.rare.insert(field.to_owned());
     }
-    let buckets = match values {
-        Values::Number(numbers) => buckets(places.iter().flatten().map(|&place| numbers[place])),
-        _ => Vec::new(),
+    let tenths = match values {
+        Values::Number(numbers) => {
+            let tenths = Tenths::of(places.iter().flatten().map(|&place| numbers[place]));
+            let far = places.iter().flatten().filter(|&&place| tenths.is_far(numbers[place])).count();
+            if far > 0 {
+                *entered.far.entry(field.to_owned()).or_default() += far;
+            }
+            tenths
+        }
+        _ => Tenths::of(std::iter::empty()),
     };
     for (row, place) in (first..).map(UserRow::new).zip(places) {
         let Some(place) = place.filter(|&place| values.has(place)) else {
@@ -195,10 +207,7 @@ fn push_tag(
             continue;
         };
         match values {
-            Values::Number(numbers) => {
-                let bucket = buckets.partition_point(|&bound| bound < numbers[place]);
-                builder.push(row, field, &format!("{bucket} of {}", buckets.len()));
-            }
+            Values::Number(numbers) => builder.push(row, field, &tenths.name(numbers[place])),
             Values::Text { .. } => builder.push(row, field, values.text(place).unwrap_or(MISSING)),
             Values::List { .. } => {
                 let count = values.list(place).count() as f32;
@@ -208,14 +217,4 @@ fn push_tag(
             }
         }
     }
-}
-
-/// Bounds between tenths: a number belongs to the first whose bound is not below it.
-fn buckets(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut sorted: Vec<f64> = numbers.filter(|number| !number.is_nan()).collect();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let mut bounds: Vec<f64> =
-        (1..BUCKETS).filter_map(|nth| sorted.get(nth * sorted.len() / BUCKETS).copied()).collect();
-    bounds.dedup();
-    bounds
 }

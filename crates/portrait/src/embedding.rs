@@ -48,6 +48,27 @@ impl Vectors {
         Ok(Vectors { dim, hash, before, bundle })
     }
 
+    /// Those that a tag reads on a day, or why there are none then. A run that has others is an error of the tag.
+    pub(crate) fn of_tag(
+        tag: &Tag,
+        project: &Path,
+        (run, hash): (&str, &str),
+        date: Date,
+    ) -> Result<std::result::Result<Vectors, String>> {
+        let vectors = Vectors::read(project, run).map_err(|(message, hint)| tag.error(message, hint))?;
+        if vectors.hash != hash {
+            let hint = format!("`lookalike segment fit {} --run {run}` fits it to what the run is now", tag.name);
+            return Err(
+                tag.error(format!("`{run}` has other vectors than those that the tag was made for"), Some(hint))
+            );
+        }
+        Ok(match vectors.before {
+            None => Err(format!("of `{run}` it is not known up to which day it learned")),
+            Some(before) if before > date => Err(format!("`{run}` learned from events up to {before}")),
+            Some(_) => Ok(vectors),
+        })
+    }
+
     /// Numbers a vector.
     pub fn dim(&self) -> usize {
         self.dim
@@ -65,8 +86,24 @@ impl Vectors {
         (places, numbers)
     }
 
+    /// The mean of the vectors of items, each at length 1; nothing if the run knows none of them.
+    pub fn centre(&self, items: &[String]) -> Option<Vec<f64>> {
+        let table = self.bundle.learned.items()?;
+        let (mut centre, mut known) = (vec![0.0; self.dim], 0);
+        for row in items.iter().filter_map(|item| self.bundle.items.row(item)) {
+            let vector = table.row(row.index());
+            let length = vector.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
+            if length > 0.0 {
+                centre.iter_mut().zip(vector).for_each(|(sum, number)| *sum += f64::from(*number) / length);
+                known += 1;
+            }
+        }
+        centre.iter_mut().for_each(|sum| *sum /= f64::from(known));
+        (known > 0).then_some(centre)
+    }
+
     /// The vector of a user, and of how many items it was learned.
-    fn vector(&self, user: &str) -> Option<(impl Iterator<Item = f64>, u32)> {
+    pub(crate) fn vector(&self, user: &str) -> Option<(impl Iterator<Item = f64>, u32)> {
         let row = self.bundle.users.row(user)?;
         let vector = self.bundle.learned.users()?.row(row.index());
         let length = vector.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
@@ -100,17 +137,12 @@ pub(crate) fn nearest(
     users: &[String],
     withheld: &HashSet<String>,
 ) -> Result<std::result::Result<Column, String>> {
-    let vectors = Vectors::read(project, run).map_err(|(message, hint)| tag.error(message, hint))?;
-    if vectors.hash != hash || centres.iter().any(|(_, centre)| centre.len() != vectors.dim()) {
-        let hint = format!("`lookalike segment fit {} --run {run}` fits it to what the run is now", tag.name);
-        return Err(
-            tag.error(format!("`{run}` has other vectors than those that the centres were found among"), Some(hint))
-        );
-    }
-    match vectors.before {
-        None => return Ok(Err(format!("of `{run}` it is not known up to which day it learned"))),
-        Some(before) if before > date => return Ok(Err(format!("`{run}` learned from events up to {before}"))),
-        Some(_) => {}
+    let vectors = match Vectors::of_tag(tag, project, (run, hash), date)? {
+        Ok(vectors) => vectors,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    if centres.iter().any(|(_, centre)| centre.len() != vectors.dim()) {
+        return Err(tag.error(format!("its centres are of another length than the vectors of `{run}`"), None));
     }
     let flat: Vec<f64> = centres.iter().flat_map(|(_, centre)| centre.iter().copied()).collect();
     let (mut codes, mut evidence) = (vec![NONE; users.len()], vec![0; users.len()]);

@@ -19,7 +19,7 @@ use crate::segment::cluster::Scaling;
 use crate::segment::lifecycle::State;
 use crate::sentiment::Learned;
 use crate::tag::{Body, Class, Tag, Title};
-use crate::{derive, embedding, pass};
+use crate::{derive, embedding, nearness, pass};
 
 /// All tags of all users as of a day: a snapshot.
 #[derive(Debug, Clone)]
@@ -178,6 +178,17 @@ impl Profile {
                     let of = (&**run, &**vectors, &**centres);
                     let withheld = store.withheld_here()?;
                     match embedding::nearest(tag, &project.root, of, date, &users, &withheld)? {
+                        Ok(column) => column,
+                        Err(reason) => {
+                            left_out.insert(tag.name.clone(), reason);
+                            continue;
+                        }
+                    }
+                }
+                Body::Nearness { run, vectors, items } => {
+                    let of = (&**run, &**vectors, &**items);
+                    let withheld = store.withheld_here()?;
+                    match nearness::of_users(tag, &project.root, of, date, store, &users, &withheld)? {
                         Ok(column) => column,
                         Err(reason) => {
                             left_out.insert(tag.name.clone(), reason);

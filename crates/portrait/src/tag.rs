@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::embedding;
 use crate::error::{Error, Place, Result};
 use crate::forecast::{self, Forecast};
+use crate::nearness;
 use crate::opinion::Sentiment;
 use crate::partition;
 use crate::segment::lifecycle::Windows;
@@ -197,6 +198,15 @@ pub enum Body {
         /// Values with their centres.
         centres: Vec<(String, Vec<f64>)>,
     },
+    /// How near the user's vector is to those of some items, among the vectors that a run learned.
+    Nearness {
+        /// The folder of the run, from that of the project on.
+        run: String,
+        /// Hash of the vectors.
+        vectors: String,
+        /// A condition in SQL over the columns of the items.
+        items: String,
+    },
 }
 
 /// The least and the most of the scores of recency, frequency and money.
@@ -273,7 +283,7 @@ pub struct Window {
     pub to: u32,
 }
 
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "declared",
     "metric",
     "first-last",
@@ -288,6 +298,7 @@ const KINDS: [&str; 14] = [
     "cluster",
     "model",
     "embedding",
+    "nearness",
 ];
 
 impl Tag {
@@ -320,6 +331,7 @@ impl Tag {
             "cluster" => partition::cluster(&mut typed, &mut values)?,
             "model" => forecast::read(&mut typed)?,
             "embedding" => embedding::read(&mut typed, &mut values)?,
+            "nearness" => nearness::read(&mut typed)?,
             other => return Err(kind.unknown("kind", other, &KINDS).into()),
         };
         typed.finish()?;
@@ -339,6 +351,14 @@ impl Tag {
             _ => (None, &[]),
         };
         named.into_iter().flat_map(BTreeMap::values).chain(listed).map(String::as_str)
+    }
+
+    /// The run whose vectors it reads, if it reads those of one.
+    pub fn run(&self) -> Option<&str> {
+        match &self.body {
+            Body::Embedding { run, .. } | Body::Nearness { run, .. } => Some(run),
+            _ => None,
+        }
     }
 
     /// The events it looks at, if it looks at events.
@@ -389,6 +409,7 @@ impl Tag {
             Body::Cluster { .. } => "cluster",
             Body::Model { .. } => "model",
             Body::Embedding { .. } => "embedding",
+            Body::Nearness { .. } => "nearness",
         }
     }
 

@@ -1,35 +1,46 @@
 //! Who answers for a user: a chain of links, each of which is asked where those before it know nothing of the user.
 //!
 //! [`Link::ALL`] is the declaration; `recommend` and the evaluation both go by it. All that the links need is in the
-//! bundle: popularity is counted in its history, and who is a friend of whom is a file of it ([`Friends`]).
+//! bundle: popularity is counted in its history, and who is a friend of whom and who is in which segment are files of it
+//! ([`Friends`], [`Segments`]).
 
 use lookalike_bundle::{Bundle, Learned, Row, UserRow};
 
 use crate::error::RetrieveError;
+use crate::few::{FEW, Prior};
 use crate::friends::Friends;
+use crate::segments::{Had, Segments};
 
 /// One link of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Link {
+    /// The model's score, blended with what users like this one had ([`Prior`]). It knows users with few items whom the model
+    /// knows, where a blend was found to help them.
+    Blend,
     /// What was learned. It knows users whose vector is not all zeros. Whatever is learned from ids and histories alone
     /// (all but the two-tower) knows nobody without a history: a vector of theirs was never touched.
     Model,
     /// What the friends of the user had, as many friends as had it; among equals what more users had. It knows users of
     /// whom a friend had something.
     Friends,
+    /// What users of whom the same was declared had, drawn towards what everybody had. It knows users of whom something was
+    /// declared that is also said of somebody with a history.
+    Segment,
     /// What most users had. It knows everybody.
     Popular,
 }
 
 impl Link {
     /// The links in the order in which they are asked.
-    pub const ALL: [Self; 3] = [Self::Model, Self::Friends, Self::Popular];
+    pub const ALL: [Self; 5] = [Self::Blend, Self::Model, Self::Friends, Self::Segment, Self::Popular];
 
     /// The name in tables and files.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Blend => "blend",
             Self::Model => "model",
             Self::Friends => "friends",
+            Self::Segment => "segment",
             Self::Popular => "popular",
         }
     }
@@ -39,25 +50,28 @@ impl Link {
 pub struct Chain<'a> {
     bundle: &'a Bundle,
     friends: Option<Friends>,
-    /// How many users had each item.
-    popularity: Vec<f32>,
+    prior: Prior<'a>,
     /// Whether the model knows nobody without a history.
     by_history: bool,
 }
 
 impl<'a> Chain<'a> {
-    /// Counts what is popular, and reads who is a friend of whom.
+    /// Counts what is popular, and reads who is a friend of whom and who is in which segment.
     pub fn of(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
-        let mut popularity = vec![0.0; bundle.items.len()];
-        bundle.history.entries().for_each(|(_, item, _)| popularity[item.index()] += 1.0);
         let by_history = bundle.manifest.preset.get("kind").and_then(|kind| kind.as_str()) != Some("two-tower");
-        Ok(Self { bundle, friends: Friends::of_bundle(bundle)?, popularity, by_history })
+        let sizes = (bundle.users.len(), bundle.items.len());
+        let prior = Prior::new(Had::History(&bundle.history), sizes, Segments::of_bundle(bundle)?);
+        Ok(Self { bundle, friends: Friends::of_bundle(bundle)?, prior, by_history })
     }
 
     /// Whether a link knows something of a user.
     pub fn answers(&self, link: Link, user: UserRow) -> bool {
         let had = |user: UserRow| !self.bundle.history.items(user).is_empty();
         match link {
+            Link::Blend => {
+                let few = (1..=FEW).contains(&self.bundle.history.items(user).len());
+                few && self.bundle.manifest.few.is_some() && self.answers(Link::Model, user)
+            }
             Link::Model => match &self.bundle.learned {
                 Learned::Embeddings { users, .. } => {
                     users.row(user.index()).iter().any(|&number| number != 0.0) && (!self.by_history || had(user))
@@ -65,6 +79,7 @@ impl<'a> Chain<'a> {
                 Learned::ItemWeights(_) => had(user),
             },
             Link::Friends => self.friends_of(user).iter().any(|&friend| had(UserRow::new(friend))),
+            Link::Segment => self.prior.by_segment(user).is_some(),
             Link::Popular => true,
         }
     }
@@ -74,12 +89,18 @@ impl<'a> Chain<'a> {
         Link::ALL.into_iter().find(|&link| self.answers(link, user)).unwrap_or(Link::Popular)
     }
 
-    /// Scores of all items by a link behind the model.
+    /// Scores of all items by a link behind the model; those of the blend take the place of the model's.
     pub(crate) fn score(&self, link: Link, user: UserRow, scores: &mut [f32]) {
-        scores.copy_from_slice(&self.popularity);
+        match (link, &self.bundle.manifest.few) {
+            (Link::Segment, _) => return self.prior.shares(user, scores),
+            (Link::Blend, Some(few)) => {
+                return self.prior.blend(user, self.bundle.history.items(user).len(), few.k, scores);
+            }
+            _ => scores.copy_from_slice(&self.prior.popularity),
+        }
         if link == Link::Friends {
             // However popular, an item does not come before one that one friend more had.
-            let most = self.popularity.iter().fold(1e5f32, |most, &users| most.max(users + 1.0));
+            let most = self.prior.popularity.iter().fold(1e5f32, |most, &users| most.max(users + 1.0));
             scores.iter_mut().for_each(|score| *score /= most);
             for &friend in self.friends_of(user) {
                 let items = self.bundle.history.items(UserRow::new(friend));
@@ -103,6 +124,7 @@ mod tests {
     use super::*;
     use crate::friends::FRIENDS;
     use crate::recommend::Recommender;
+    use crate::segments::SEGMENTS;
     use crate::testing::bundle;
 
     /// Users 0 and 1 have a history; 2 is a friend of both, 3 of 2 alone, 4 of nobody. Item 4 is the most popular.
@@ -133,6 +155,23 @@ mod tests {
         bundle.extra.clear();
         bundle.manifest.preset = json!({ "kind": "softmax-mf" });
         assert_eq!(links(&bundle), ["model", "model", "popular", "popular", "popular"]);
+    }
+
+    #[test]
+    fn segments_answer_before_what_everybody_had() {
+        let mut bundle = small();
+        // User 1 shares something with 4, and 3 with nobody who had anything.
+        let names = ["age=1", "age=2"].map(str::to_owned).to_vec();
+        let segments = Segments::new(names, vec![0, 0, 1, 1, 2, 3], vec![0, 1, 0]).unwrap();
+        bundle.extra.insert(SEGMENTS.to_owned(), Extra::Bytes(segments.to_bytes().unwrap()));
+        assert_eq!(links(&bundle), ["model", "model", "friends", "popular", "segment"]);
+        let chain = Chain::of(&bundle).unwrap();
+        let recommender = Recommender::new(&bundle).falling_back(&chain);
+        let list = recommender.for_users(&[UserRow::new(4)], 4).remove(0);
+        // Both had 1 and 4; of what one of them had, that of user 1 comes first.
+        assert_eq!((list[2].row.get(), list[2].score > list[3].score), (2, true), "{list:?}");
+        let alone = recommender.by_link(Link::Segment, &[UserRow::new(3), UserRow::new(1)], 3);
+        assert_eq!(alone.iter().map(Vec::len).collect::<Vec<_>>(), [0, 3]);
     }
 
     #[test]

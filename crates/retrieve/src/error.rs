@@ -84,15 +84,19 @@ pub enum RetrieveError {
     /// Written by an older version.
     #[error("the index was written by an older version")]
     Older,
-    /// A file of friends that cannot be right.
-    #[error("`friends.safetensors` of the bundle cannot be used: its {problem}")]
-    Friends {
+    /// A file of friends or segments that cannot be right.
+    #[error("`{file}` of the bundle cannot be used: its {problem}")]
+    Lists {
+        /// Its name.
+        file: &'static str,
         /// What is wrong with it.
         problem: &'static str,
     },
     /// One written by a newer version.
-    #[error("`friends.safetensors` has format version {found}, and {known} is the newest one known here")]
-    NewerFriends {
+    #[error("`{file}` has format version {found}, and {known} is the newest one known here")]
+    NewerLists {
+        /// Its name.
+        file: &'static str,
         /// The version it states.
         found: u32,
         /// The newest version this program reads.
@@ -135,9 +139,9 @@ impl RetrieveError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Recall { .. } => Some("raise `m` or `ef_construction`, or search exactly".into()),
-            Self::Newer { .. } | Self::NewerFriends { .. } => Some("update lookalike to read it".into()),
+            Self::Newer { .. } | Self::NewerLists { .. } => Some("update lookalike to read it".into()),
             Self::Damaged { .. } | Self::Older | Self::Stale => Some("`lookalike index` builds it anew".into()),
-            Self::Friends { .. } => Some("train again".into()),
+            Self::Lists { .. } => Some("train again".into()),
             Self::Bundle(error) => error.hint(),
             Self::NoFolding { .. } => Some("train `ials` or `two-tower`, or train again with the new history".into()),
             Self::NoRepeat { .. } => Some("ask without repeats, or train again".into()),

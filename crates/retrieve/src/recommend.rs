@@ -24,6 +24,14 @@ const TRIED: usize = 1024;
 /// history weight of an item, 0 where `rows` (ascending, with `history` beside it) does not name it. Scores that are
 /// all equal become 0 before the history term is added.
 pub fn blend_repeats(scores: &mut [f32], rows: &[u32], history: &[f32], weight: f64) {
+    standardise(scores);
+    for (&row, &history) in rows.iter().zip(history) {
+        scores[row as usize] += (weight * f64::from(history).ln_1p()) as f32;
+    }
+}
+
+/// Brings the finite scores to mean 0 and standard deviation 1, or all to 0 where they are equal.
+pub(crate) fn standardise(scores: &mut [f32]) {
     let finite = || scores.iter().filter(|score| score.is_finite()).map(|&score| f64::from(score));
     let count = finite().count().max(1) as f64;
     let mean = finite().sum::<f64>() / count;
@@ -31,9 +39,6 @@ pub fn blend_repeats(scores: &mut [f32], rows: &[u32], history: &[f32], weight: 
     let scale = if deviation > 0.0 { 1.0 / deviation } else { 0.0 };
     for score in scores.iter_mut().filter(|score| score.is_finite()) {
         *score = ((f64::from(*score) - mean) * scale) as f32;
-    }
-    for (&row, &history) in rows.iter().zip(history) {
-        scores[row as usize] += (weight * f64::from(history).ln_1p()) as f32;
     }
 }
 
@@ -139,10 +144,12 @@ impl<'a> Recommender<'a> {
     ) -> Vec<Vec<Hit<ItemRow>>> {
         let links: Vec<Option<Link>> = users.par_iter().map(|&user| link(user)).collect();
         let asked = users.iter().zip(&links).filter(|(_, link)| **link == Some(Link::Model));
+        let blended = users.iter().zip(&links).filter(|(_, link)| **link == Some(Link::Blend));
+        let mut blended = self.blended(chain, &blended.map(|(&user, _)| user).collect::<Vec<_>>(), k).into_iter();
         let mut by_model = self.by_model(&asked.map(|(&user, _)| user).collect::<Vec<_>>(), k).into_iter();
         let items = self.bundle.items.len();
         let list = |scores: &mut Vec<f32>, (&user, &link): (&UserRow, &Option<Link>)| match link {
-            Some(Link::Model) => None,
+            Some(Link::Model | Link::Blend) => None,
             Some(link) => {
                 scores.resize(items, 0.0);
                 chain.score(link, user, scores);
@@ -153,7 +160,27 @@ impl<'a> Recommender<'a> {
             None => Some(Vec::new()),
         };
         let lists: Vec<_> = users.par_iter().zip(&links).map_init(Vec::new, list).collect();
-        lists.into_iter().map(|list| list.or_else(|| by_model.next()).unwrap_or_default()).collect()
+        let mut list = |(list, link): (Option<_>, &Option<Link>)| match link {
+            Some(Link::Blend) => blended.next(),
+            _ => list.or_else(|| by_model.next()),
+        };
+        lists.into_iter().zip(&links).map(|both| list(both).unwrap_or_default()).collect()
+    }
+
+    /// Lists of users with few items: by the model's scores, blended with what users like them had.
+    fn blended(&self, chain: &Chain<'_>, users: &[UserRow], k: usize) -> Vec<Vec<Hit<ItemRow>>> {
+        let Bundle { learned, history, .. } = self.bundle;
+        let had = |user: UserRow| (history.items(user), history.weights(user));
+        map_scores(learned, users, &had, |at, scores| {
+            let (items, weights) = had(users[at]);
+            chain.score(Link::Blend, users[at], scores);
+            match self.rule {
+                Rule::Repeat(weight) => blend_repeats(scores, items, weights, weight),
+                _ => mask(scores, items),
+            }
+            self.keep(scores);
+            select(scores, k, Ties::Shuffled)
+        })
     }
 
     fn by_model(&self, users: &[UserRow], k: usize) -> Vec<Vec<Hit<ItemRow>>> {

@@ -59,5 +59,5 @@ pub use pairs::{Events, Pairs, read_history, read_pairs};
 pub use project::{FILE as PROJECT_FILE, Project};
 pub use report::{ConsentReport, IdentityReport, Report, ReturnsReport, SourceReport};
 pub use schema::Table;
-pub use source::{At, Format, Kind, Missing, Returns, Source, Unit};
+pub use source::{At, Format, Kind, Missing, ReadAs, Returns, Source, Unit};
 pub use store::{Rows, Store};

@@ -1,6 +1,6 @@
 //! One `[sources.NAME]` of the project file: which files there are, what their columns mean, and what is put right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -49,6 +49,9 @@ pub struct Source {
     pub not_null: Vec<String>,
     /// SQL conditions that send a line to quarantine.
     pub quarantine: Vec<Expression>,
+    /// As what attributes of users and items are read where models learn from them; the store does not depend on it.
+    #[serde(skip)]
+    pub read_as: BTreeMap<String, ReadAs>,
     /// What `check data` holds the source to; the store does not depend on it.
     #[serde(skip)]
     pub expected: Expected,
@@ -102,6 +105,18 @@ pub enum Unit {
     Millisecond,
     /// Microseconds.
     Microsecond,
+}
+
+/// As what an attribute enters a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadAs {
+    /// As it stands: each value is one of its own.
+    Word,
+    /// As a number, by the tenth that it falls into.
+    Number,
+    /// As a text, by its words and pairs of words.
+    Text,
 }
 
 /// What is done with a line whose column is empty.
@@ -226,8 +241,14 @@ pub(crate) fn source(name: String, entry: &Entry<'_>, zone: &TimeZone) -> Result
         people: table.people(),
         not_null: Vec::new(),
         quarantine: Vec::new(),
+        read_as: BTreeMap::new(),
         expected: Expected::default(),
     };
+    if table.takes_attributes()
+        && let Some(entry) = typed.take("as")
+    {
+        source.read_as = read_as(&entry, &source)?;
+    }
     if table == Table::Edges
         && let Some(entry) = typed.take("people")
     {
@@ -253,6 +274,17 @@ pub(crate) fn source(name: String, entry: &Entry<'_>, zone: &TimeZone) -> Result
     }
     typed.finish()?;
     Ok(source)
+}
+
+fn read_as(entry: &Entry<'_>, source: &Source) -> Result<BTreeMap<String, ReadAs>> {
+    const WORDS: [(&str, ReadAs); 3] = [("word", ReadAs::Word), ("number", ReadAs::Number), ("text", ReadAs::Text)];
+    let filled: BTreeSet<&str> = source.map.keys().chain(source.set.keys()).map(String::as_str).collect();
+    let attributes: Vec<&str> = filled.into_iter().filter(|name| source.table.role(name).is_none()).collect();
+    let read = |(name, entry): (String, Entry<'_>)| match attributes.contains(&name.as_str()) {
+        true => Ok((name, word(&entry, "way to read it", &WORDS)?)),
+        false => Err(entry.unknown("attribute", &name, &attributes)),
+    };
+    entry.section()?.rest().into_iter().map(read).collect()
 }
 
 const ENDS: [(&str, &str); 2] = [("from", "from"), ("to", "to")];

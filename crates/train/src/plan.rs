@@ -102,6 +102,8 @@ pub struct Plan {
     pub optimizer: u64,
     /// Everything else at the peak: copies in another order, steps, a checkpoint, the evaluation.
     pub workspace: u64,
+    /// What of the model, its optimizer and the rest is there for values of attributes and tags, for histories and friends.
+    pub values: u64,
     /// All of these.
     pub total: u64,
 }
@@ -117,6 +119,8 @@ struct Fit {
     step: u64,
     /// What scores come from, as a file has it.
     learned: u64,
+    /// What of all this is there for what enters towers beside ids.
+    values: u64,
 }
 
 impl Plan {
@@ -134,8 +138,14 @@ impl Plan {
 
     /// Fails if that is less than the plan takes.
     pub(crate) fn require(&self, name: &str, has: Option<u64>) -> Result<(), FitError> {
-        let hint = "lower `dim` in a preset, or take a part of the history";
-        memory::fits(Need { what: format!("training `{name}`"), bytes: self.total, hint }, has)
+        let (what, hint) = match self.values * 4 > self.total {
+            true => (
+                format!("training `{name}`, {} bytes of it for values of attributes and tags,", self.values),
+                "name fewer `features` and `tags` in the preset, or lower `dim`",
+            ),
+            false => (format!("training `{name}`"), "lower `dim` in a preset, or take a part of the history"),
+        };
+        memory::fits(Need { what, bytes: self.total, hint }, has)
     }
 }
 
@@ -150,7 +160,7 @@ impl Preset {
         let ids = ID * shape.rows() + ITEM * items;
         let interactions = shape.by_user(shape.train) + shape.by_user(full) + 2 * shape.by_user(held_out / 2);
         let data = PROGRAM + ids + interactions;
-        let Fit { model, optimizer, copies, step, learned } = self.fit(shape);
+        let Fit { model, optimizer, copies, step, learned, values } = self.fit(shape);
 
         // All events, a second set of ids, and two places a user while a matrix is filled.
         let reading = data + EVENT * (full + held_out) + ids + 3 * ENTRY * users;
@@ -165,7 +175,7 @@ impl Preset {
         let judging = kept + (neighbours + index + LISTS * shape.judged).max(files);
 
         let total = reading.max(training).max(judging);
-        Plan { data, model, optimizer, workspace: total - data - model - optimizer, total }
+        Plan { data, model, optimizer, workspace: total - data - model - optimizer, values, total }
     }
 
     fn fit(&self, shape: &Shape) -> Fit {
@@ -209,9 +219,11 @@ impl Preset {
                 // The order of the pairs, or of every time its pairs; of every time what enters; scores of few users.
                 let order = if base > 0 { shape.by_user(shape.earlier) + 64 * items } else { EVENT * pairs };
                 let taste = if knobs.taste { ENTRY * users * times * shape.of_items.min(128) } else { 0 };
-                let copies = order + 2 * ENTRY * shape.entries + taste + 4 * base * rows * times;
+                let entries = 2 * ENTRY * shape.entries + taste;
+                let copies = order + entries + 4 * base * rows * times;
                 let learned = 4 * (dim + base) * rows;
-                Fit { model: 4 * dim * inputs, optimizer: 4 * inputs, copies, step, learned }
+                let values = 4 * (dim + 1) * (features + further) + entries;
+                Fit { model: 4 * dim * inputs, optimizer: 4 * inputs, copies, step, learned, values }
             }
             Knobs::Ease(knobs) => {
                 let learned = ENTRY * items * (knobs.keep as u64).min(items);
@@ -312,6 +324,20 @@ mod tests {
         assert_eq!(plan.holding(plan.data), plan);
         let more = plan.holding(plan.data + 7);
         assert_eq!((more.data, more.workspace, more.total), (plan.data + 7, plan.workspace, plan.total + 7));
+    }
+
+    #[test]
+    fn more_values_than_memory_are_refused_with_the_sum() {
+        let many = Shape { features: 50_000_000, entries: 400_000_000, ..LARGE };
+        let preset = preset("two-tower", 64);
+        let (plan, few) = (preset.plan_for(&many), preset.plan_for(&LARGE));
+        assert!(plan.total > few.total + (plan.values - few.values) && plan.values * 4 > plan.total, "{plan:?}");
+        let error = plan.require("two-tower", Some(1 << 30)).unwrap_err();
+        for part in [plan.total, plan.values, 1 << 30] {
+            assert!(error.to_string().contains(&part.to_string()), "{error}");
+        }
+        assert!(error.hint().unwrap().contains("`features`"));
+        assert!(few.require("two-tower", Some(1 << 30)).unwrap_err().hint().unwrap().starts_with("lower `dim`"));
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! `check`: whether the project keeps what it promises. Every check has a figure; one that fails fails the command.
 
+use lookalike_portrait::levels::Levels;
 use lookalike_portrait::principles::{Looked, Principle, principles};
 use lookalike_portrait::{Catalogue, Profile, cells, snapshot};
 use lookalike_store::{Project, Store};
 use lookalike_train::Preset;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::profile::stored;
 use crate::cli::{Check as What, Common};
 use crate::failure::Failure;
-use crate::say::{Say, table};
+use crate::say::{Say, table, to_value};
 
 /// One check, whatever it is about.
 #[derive(Serialize)]
@@ -75,7 +76,29 @@ fn tags(common: &Common, say: &Say) -> Result<(), Failure> {
         let Principle { name, ok, figure, note } = found;
         Check { name: name.to_owned(), ok, figure, note }
     };
-    report(&principles(&looked)?.into_iter().map(check).collect::<Vec<_>>(), say)
+    let levels = Levels::of(&project, &catalogue, &profile);
+    for (level, _) in levels.counts().iter().enumerate() {
+        let names = levels.all.iter().filter(|one| one.level == Some(level)).map(|one| one.name.as_str());
+        say.line(format!("level {level}: {}", names.collect::<Vec<_>>().join(", ")));
+    }
+    say.line("");
+    let checks: Vec<Check> = principles(&looked)?.into_iter().map(check).chain([proof(&levels)]).collect();
+    report_with(&checks, json!({ "checks": checks, "levels": to_value(&levels.all)? }), say)
+}
+
+/// That whatever is read is of a lower level and no later day.
+fn proof(levels: &Levels) -> Check {
+    let counts: Vec<String> = levels.counts().iter().map(usize::to_string).collect();
+    let wrong = if levels.wrong.is_empty() { "none".to_owned() } else { levels.wrong.join("; ") };
+    let note = format!(
+        "{} tags, runs and what models read of events have {} levels ({}); what they read, {} times, is of a lower level and \
+         no later day; but for: {wrong}",
+        levels.all.len(),
+        counts.len(),
+        counts.join(" + "),
+        levels.reads
+    );
+    Check { name: "levels".to_owned(), ok: levels.wrong.is_empty(), figure: levels.wrong.len() as f64, note }
 }
 
 fn privacy(common: &Common, say: &Say) -> Result<(), Failure> {
@@ -100,6 +123,11 @@ fn figure(figure: f64) -> String {
 
 /// Tells of all checks, and fails if one of them does.
 pub fn report(checks: &[Check], say: &Say) -> Result<(), Failure> {
+    report_with(checks, json!({ "checks": checks }), say)
+}
+
+/// The same with a document that tells more.
+fn report_with(checks: &[Check], document: Value, say: &Say) -> Result<(), Failure> {
     let row = |check: &Check| {
         vec![check.name.clone(), if check.ok { "ok" } else { "FAILS" }.to_owned(), figure(check.figure)]
     };
@@ -108,7 +136,7 @@ pub fn report(checks: &[Check], say: &Say) -> Result<(), Failure> {
     for (line, note) in table(&["check", "", "figure"], &rows).lines().zip(notes) {
         say.line(format!("{line}  {note}"));
     }
-    say.json(&json!({ "checks": checks }))?;
+    say.json(&document)?;
     let failed: Vec<_> = checks.iter().filter(|check| !check.ok).map(|check| format!("`{}`", check.name)).collect();
     match failed.len() {
         0 => Ok(()),

@@ -2,13 +2,16 @@
 
 use lookalike_bundle::Bundle;
 use lookalike_dataset::Dataset;
+use lookalike_retrieve::Chain;
 use lookalike_train::{Friends, ItemKnn, PersonalFrequency, Popularity, Random, Scorer};
 use serde::Serialize;
 
 use crate::buckets::{Bucket, CELLS};
+use crate::changed;
 use crate::cli::{Common, OfRun};
 use crate::cold::Cold;
 use crate::failure::Failure;
+use crate::few::Blended;
 use crate::judge::{Bench, Figures, PROTOCOL};
 use crate::run::Run;
 use crate::say::{Say, grouped, table};
@@ -28,16 +31,23 @@ pub struct Evaluation {
     pub models: Vec<Figures>,
     /// Users without a history, link by link; nothing if none of them has held-out items.
     pub cold: Option<Cold>,
+    /// Users with few items, where their scores are blended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub few: Option<Blended>,
 }
 
 pub fn run(common: &Common, args: &OfRun, say: &Say) -> Result<(), Failure> {
     let bundle = Run(args.run.clone()).read()?;
     let workspace = Workspace::open(common, say)?;
-    if workspace.data_hash()? != bundle.manifest.data {
-        let failure = Failure::new("the project's data is not what this run was trained on");
-        return Err(failure.with_hint("name its project with `--project`, or train again"));
-    }
     let data = workspace.dataset()?;
+    let (bundle, data) = match workspace.data_hash()? == bundle.manifest.data {
+        true => (bundle, data),
+        false => {
+            let (bundle, data, changed) = changed::meet(bundle, &workspace.project, &data)?;
+            say.line(changed::line(&changed));
+            (bundle, data)
+        }
+    };
     // The data is the same, so a version that gave users or items other rows trained it.
     if bundle.users.ids() != data.users.ids() || bundle.items.ids() != data.items.ids() {
         let failure = Failure::new("the run was trained by a version of lookalike that knew other users or items");
@@ -72,6 +82,7 @@ impl Evaluation {
             unknown_pairs: data.test.unknown,
             models,
             cold: Cold::of(bundle, &data.test.cold)?,
+            few: Blended::of(bundle, &Chain::of(bundle)?, &data.test.truth),
         })
     }
 
@@ -118,6 +129,9 @@ impl Evaluation {
             text.push_str(&format!("\n{}: repeat and all rank by {}", bundle.manifest.model, repeat.made_of));
         }
         text.push_str(&format!("\n\nnew items, by how many different items a user had\n{}", self.by_activity()));
+        if let Some(few) = &self.few {
+            text.push_str(&format!("\n\n{}", few.text()));
+        }
         if let Some(cold) = &self.cold {
             text.push_str(&format!("\n\n{}", cold.text()));
         }

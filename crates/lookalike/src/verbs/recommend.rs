@@ -106,8 +106,16 @@ fn one(
     let had = bundle.history.items(user).len();
     let by = match link {
         Link::Model => format!("answered by the model, {}", how(by_index)),
+        Link::Blend => {
+            "answered by the model, blended with what users like this one had, since they had few".to_owned()
+        }
         Link::Friends => "answered by what friends had, since the model knows nothing of this user".to_owned(),
-        Link::Popular => "answered by what is popular, since neither the model nor friends say anything".to_owned(),
+        Link::Segment => {
+            "answered by what users of the same attributes had, since no more is known of this user".to_owned()
+        }
+        Link::Popular => {
+            "answered by what is popular, since neither the model nor friends nor attributes say anything".to_owned()
+        }
     };
     say.line(format!("user {id}: {had} items in the history; {by}"));
     say.line(table(&["", "item", "score"], &run::hit_rows(bundle, hits)));

@@ -31,6 +31,7 @@ pub fn run(common: &Common, verb: &Segment, say: &Say) -> Result<(), Failure> {
             let depth = *depth as usize;
             tree::fit(common, name, on, target, depth, say)
         }
+        Segment::Fit { name, run: Some(run), items: Some(items), .. } => run::near(common, name, run, items, say),
         Segment::Fit { name, on, run: Some(run), k, most, .. } => {
             run::fit(common, name, run, on, (*k, *most as usize), say)
         }

@@ -6,22 +6,27 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 use jiff::civil::Date;
-use lookalike_bundle::{Bundle, Extra, History, ItemRow, Learned, Manifest, Repeat, Row};
-use lookalike_dataset::Dataset;
-use lookalike_retrieve::{Audit, FRIENDS, Friends, IndexSettings};
+use lookalike_bundle::{Bundle, Few, History, ItemRow, Learned, Manifest, Repeat, Row};
+use lookalike_dataset::{Dataset, Features};
+use lookalike_portrait::Catalogue;
+use lookalike_retrieve::{Audit, FEW, IndexSettings};
 use lookalike_store::Project;
 use lookalike_train::device::{self, Device, DeviceChoice};
 use lookalike_train::{Entry, FitError, Fitted, Identity, Knobs, Phase, Plan, Preset, TwoTower, Verdict, Watch, fit};
 use serde_json::{Value, json};
 
 use super::evaluate::Evaluation;
+use crate::attributes;
+use crate::changed::attach_friends;
 use crate::cli::{Common, Train};
 use crate::cold::untouched;
 use crate::failure::{Failure, io};
+use crate::few::Chooser;
 use crate::judge::{Bench, Figures, PROTOCOL};
 use crate::portraits::{self, Entered};
 use crate::run::{self, Run};
 use crate::say::{Say, grouped, to_value};
+use crate::segments;
 use crate::stop::Heeding;
 use crate::workspace::Workspace;
 
@@ -48,6 +53,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         Knobs::TwoTower(knobs) => Some(enrich(&mut data, &workspace, knobs)?),
         _ => None,
     };
+    let segments = segments(&data, &workspace, &preset)?;
     let run = Run(args.run.clone().unwrap_or_else(|| {
         let folder = workspace.project.root.join("runs").join(&preset.name);
         folder.strip_prefix(".").map(Path::to_owned).unwrap_or(folder)
@@ -70,7 +76,8 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         let tuned = super::tune::search(&data, &preset, settings, &device, common.seed, &run, say)?;
         (preset, trials) = (tuned.best, Some(tuned.trials));
     }
-    let mut observer = Observer::new(&data, &device, common.seed, run.log(), say);
+    let few = Chooser::new(&data, &segments, common.seed)?;
+    let mut observer = Observer::new((&data, few), &device, common.seed, run.log(), say);
     let fitted = fit(&data, &preset, &device, identity, &run.checkpoint(), args.resume, &mut observer);
     let stopped = match (&fitted, args.tune) {
         (Err(FitError::Stopped { kept, .. }), Some(_)) => Some(super::tune::continued(&run, *kept)),
@@ -89,6 +96,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let spinner = say.counter("evaluating, indexing");
     let identity = Identity { data: &hash, ..identity };
     let mut bundle = bundle(&data, &workspace, &preset, &device, identity, &fitted)?;
+    segments::attach(&mut bundle, &segments)?;
     // Both run on all threads; neither depends on how they are shared.
     let settings = IndexSettings { seed: common.seed, ..IndexSettings::default() };
     let (evaluation, built) = std::thread::scope(|scope| {
@@ -157,14 +165,27 @@ fn open(choice: &DeviceChoice, preset: &Preset) -> Result<Device, Failure> {
     }
 }
 
-/// What only towers read: portraits of users, and how long ago things happened.
+/// What only towers read: titles, portraits of users, and how long ago things happened.
 fn enrich(data: &mut Dataset, workspace: &Workspace, knobs: &TwoTower) -> Result<Entered, Failure> {
     if let Some(store) = &workspace.store
         && let Some(ages) = lookalike_dataset::ages(&workspace.project, store, data)?
     {
         data.ages = ages;
     }
+    attributes::enter(data, &knobs.features)?;
     portraits::enter(data, workspace, &knobs.tags, &knobs.features)
+}
+
+/// The segments that users are in: none by attributes that a sensitive tag reads, unless towers were told to read them.
+fn segments(data: &Dataset, workspace: &Workspace, preset: &Preset) -> Result<Features, Failure> {
+    if data.user_features.is_empty() {
+        return Ok(Features::none(data.users.len()));
+    }
+    let asked = match &preset.knobs {
+        Knobs::TwoTower(knobs) => &knobs.features[..],
+        _ => &[],
+    };
+    Ok(segments::of(data, &portraits::guarded(&Catalogue::open(&workspace.project)?, asked)))
 }
 
 fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, entered: Option<&Entered>, say: &Say) {
@@ -185,9 +206,10 @@ fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, ente
     if data.without_item > 0 {
         say.line(format!("      {} events name no item and are left out", grouped(data.without_item)));
     }
-    for line in entered.into_iter().flat_map(Entered::lines) {
-        say.line(line);
+    if let Knobs::TwoTower(knobs) = &preset.knobs {
+        attributes::lines(data, &knobs.features).into_iter().for_each(|line| say.line(line));
     }
+    entered.into_iter().flat_map(Entered::lines).for_each(|line| say.line(line));
     let others = data.users.len() - data.full.rows_in_use();
     if others > 0 {
         say.line(format!("      {} more users have no history, and something else is known of them", count(others)));
@@ -197,7 +219,12 @@ fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, ente
         say.line(format!("      {} users have friends among the users", count(with)));
     }
     let has = Plan::available().map_or(String::new(), |bytes| format!(" of {} free", gigabytes(bytes)));
-    say.line(format!("memory: about {}{has}", gigabytes(plan.total)));
+    let values = if plan.values > 0 {
+        format!(", {} of it for what enters towers", gigabytes(plan.values))
+    } else {
+        String::new()
+    };
+    say.line(format!("memory: about {}{has}{values}", gigabytes(plan.total)));
     say.line("");
 }
 
@@ -216,6 +243,7 @@ pub(super) const CHOSEN_AT: usize = 10;
 /// Shows progress, judges epochs and keeps `log.jsonl`.
 struct Observer<'a> {
     bench: Bench<'a>,
+    few: Option<Chooser<'a>>,
     log: std::path::PathBuf,
     say: &'a Say,
     stop: Heeding,
@@ -224,9 +252,15 @@ struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    fn new(data: &'a Dataset, device: &'a Device, seed: u64, log: std::path::PathBuf, say: &'a Say) -> Self {
+    fn new(
+        (data, few): (&'a Dataset, Option<Chooser<'a>>),
+        device: &'a Device,
+        seed: u64,
+        log: std::path::PathBuf,
+        say: &'a Say,
+    ) -> Self {
         let bench = Bench::to_choose_by(data, device, seed);
-        Self { bench, log, say, stop: Heeding::start(), bar: None, failure: None }
+        Self { bench, few, log, say, stop: Heeding::start(), bar: None, failure: None }
     }
 
     /// A log that could not be written ended the run; say so instead of that it was stopped. From here on Ctrl-C ends
@@ -245,7 +279,11 @@ impl<'a> Observer<'a> {
 impl Watch for Observer<'_> {
     fn judge(&mut self, learned: &Learned) -> Verdict {
         let (figure, weight) = self.bench.choose(learned, CHOSEN_AT);
-        Verdict { figure, note: weight.map_or(Value::Null, |weight| json!({ "repeat_weight": weight })) }
+        let k = self.few.as_ref().and_then(|few| few.choose(learned));
+        let said =
+            [("repeat_weight", weight), ("few_k", k)].into_iter().filter_map(|(name, number)| Some((name, number?)));
+        let note: serde_json::Map<_, _> = said.map(|(name, number)| (name.to_owned(), json!(number))).collect();
+        Verdict { figure, note: if note.is_empty() { Value::Null } else { note.into() } }
     }
 
     fn progress(&mut self, phase: Phase, epoch: u32, epochs: u32, done: u64, total: u64) {
@@ -298,7 +336,14 @@ fn bundle(
     identity: Identity<'_>,
     fitted: &Fitted,
 ) -> Result<Bundle, Failure> {
-    let weight = fitted.verdict.as_ref().and_then(|verdict| verdict.note.get("repeat_weight")?.as_f64());
+    let noted = |name: &str| fitted.verdict.as_ref().and_then(|verdict| verdict.note.get(name)?.as_f64());
+    let weight = noted("repeat_weight");
+    let blended = |k: f64| {
+        format!(
+            "for users with n items, at most {FEW}: n / (n + {k}) × the score + {k} / (n + {k}) × ln(1 + how many users like \
+             them had the item), both standardised per user; {k} was chosen on the validation part"
+        )
+    };
     let made_of = |weight| {
         format!(
             "the score (standardised per user) + {weight} × ln(1 + how often the user had the item); {weight} was chosen on \
@@ -311,13 +356,7 @@ fn bundle(
     if let Learned::Embeddings { users, .. } = &mut learned {
         untouched(data, preset).into_iter().for_each(|row| users.row_mut(row).fill(0.0));
     }
-    let mut extra = BTreeMap::new();
-    let friends = &data.friendships;
-    if !friends.is_empty() {
-        let friends = Friends::new(friends.offsets().to_vec(), friends.all_cols().to_vec())?;
-        extra.insert(FRIENDS.to_owned(), Extra::Bytes(friends.to_bytes()?));
-    }
-    Ok(Bundle {
+    let mut bundle = Bundle {
         manifest: Manifest {
             product: env!("CARGO_PKG_VERSION").to_owned(),
             project: workspace.project.name.clone(),
@@ -332,6 +371,7 @@ fn bundle(
             epochs: preset.epochs,
             best_epoch: fitted.best_epoch,
             repeat: weight.map(|weight| Repeat { weight, made_of: made_of(weight) }),
+            few: noted("few_k").map(|k| Few { k, made_of: blended(k) }),
             metrics: Value::Null,
             index: None,
         },
@@ -341,8 +381,10 @@ fn bundle(
         learned,
         tensors: fitted.tensors.clone(),
         history: history.map_err(|error| Failure::new(format!("the history does not fit the bundle: {error}")))?,
-        extra,
-    })
+        extra: BTreeMap::new(),
+    };
+    attach_friends(&mut bundle, data)?;
+    Ok(bundle)
 }
 
 /// Items shown per list of an example.

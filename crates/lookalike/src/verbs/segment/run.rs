@@ -2,6 +2,7 @@
 //! by rules over numbers that people understand.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use lookalike_portrait::embedding::Vectors;
 use lookalike_portrait::segment::cluster::place;
@@ -14,6 +15,7 @@ use crate::cli::{Common, Language, OfDay};
 use crate::failure::Failure;
 use crate::say::{Say, grouped};
 use crate::verbs::portrait::open;
+use crate::verbs::profile::stored;
 
 /// Comparisons of a rule that tells clusters apart.
 const DEPTH: u32 = 3;
@@ -31,10 +33,7 @@ pub fn fit(
     let of = OfDay { as_of: None, lang: Language::En };
     let (project, profile) = open(common, &of)?;
     let (file, section) = new_file(&project.root, name)?;
-    let vectors = Vectors::read(&project.root, run).map_err(|(message, hint)| match hint {
-        Some(hint) => Failure::new(message).with_hint(hint),
-        None => Failure::new(message),
-    })?;
+    let vectors = read(&project.root, run)?;
     let (rows, features) = vectors.of(&profile.users);
     let columns = vectors.dim();
     let (clusters, tried) = clusters_of(&features, columns, asked, common.seed, say)?;
@@ -119,6 +118,38 @@ pub fn fit(
         "rules": rules,
         "fidelity": fidelity,
     }))
+}
+
+/// A tag of how near users are to some items.
+pub fn near(common: &Common, name: &str, run: &str, items: &str, say: &Say) -> Result<(), Failure> {
+    let (project, store) = stored(common, say)?;
+    let (file, section) = new_file(&project.root, name)?;
+    let vectors = read(&project.root, run)?;
+    let ids = store.items_where(items)?;
+    if vectors.centre(&ids).is_none() {
+        let failure = Failure::new(format!("`{run}` knows no item for which `{items}` is true"));
+        return Err(failure.with_hint(format!("it is true for {} items of the store", grouped(ids.len() as u64))));
+    }
+    let count = grouped(ids.len() as u64);
+    let text = format!(
+        "# How near users are to {count} items by their vectors in `{run}`, by `lookalike segment fit`: less the mean of all users, in \
+         standard deviations.\n\n[{section}]\nkind = \"nearness\"\nrun = {}\nvectors = \"{}\"\nitems = {}\n",
+        json!(run),
+        vectors.hash,
+        json!(items)
+    );
+    write(&file, &text)?;
+    say.line(format!("{count} items, and the users of `{run}`"));
+    say.line(format!("tag: {} (add titles there)", file.display()));
+    say.line(format!("next: lookalike profile && lookalike show tag {name}"));
+    say.json(&json!({ "name": name, "file": file.display().to_string(), "items": ids.len() }))
+}
+
+fn read(root: &Path, run: &str) -> Result<Vectors, Failure> {
+    Vectors::read(root, run).map_err(|(message, hint)| match hint {
+        Some(hint) => Failure::new(message).with_hint(hint),
+        None => Failure::new(message),
+    })
 }
 
 /// Numbers that are known of nearly everybody.

@@ -46,6 +46,7 @@ fn big(users: usize, items: usize, dim: usize) -> Shop {
             epochs: 1,
             best_epoch: 1,
             repeat: None,
+            ranker: None,
             metrics: Value::Null,
             index: None,
         },

@@ -45,6 +45,10 @@ pub struct Manifest {
     pub best_epoch: u32,
     /// How repeat history is blended into scores, if it is.
     pub repeat: Option<Repeat>,
+    /// How candidates of the model are ranked once more, and what that is worth on the validation part; none where it was
+    /// not tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranker: Option<Value>,
     /// Metrics on the test part.
     pub metrics: Value,
     /// The audit of the index, if there is one.

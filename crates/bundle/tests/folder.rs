@@ -36,6 +36,7 @@ fn tiny() -> Bundle {
             epochs: 3,
             best_epoch: 2,
             repeat: Some(Repeat { weight: 0.5, made_of: "model and counts".into() }),
+            ranker: None,
             metrics: json!({"all": {"recall@10": 0.25}}),
             index: None,
         },

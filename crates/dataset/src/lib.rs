@@ -7,6 +7,8 @@ mod csr;
 mod error;
 mod features;
 mod friends;
+mod moments;
+mod pairs;
 mod read;
 mod sample;
 
@@ -14,5 +16,6 @@ pub use build::{Builder, Dataset, Described, HeldOut, Part};
 pub use csr::{Csr, Pair};
 pub use error::Error;
 pub use features::{Features, FeaturesBuilder};
+pub use moments::moments;
 pub use read::{ages, fingerprint, load, load_in_stretches};
 pub use sample::{Shuffled, stream_seed};

@@ -35,6 +35,7 @@ pub(crate) fn bundle(users: usize, items: usize) -> Bundle {
             epochs: 1,
             best_epoch: 1,
             repeat: Some(Repeat { weight: 100.0, made_of: text() }),
+            ranker: None,
             metrics: Value::Null,
             index: None,
         },

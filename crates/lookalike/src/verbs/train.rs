@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
 use jiff::civil::Date;
 use lookalike_bundle::{Bundle, Extra, History, ItemRow, Learned, Manifest, Repeat, Row};
 use lookalike_dataset::Dataset;
-use lookalike_retrieve::{Audit, FRIENDS, Friends, IndexSettings};
+use lookalike_retrieve::{Audit, FRIENDS, Friends, IndexSettings, RANKER, Ranker, Signals};
 use lookalike_store::Project;
 use lookalike_train::device::{self, Device, DeviceChoice};
 use lookalike_train::{Entry, FitError, Fitted, Identity, Knobs, Phase, Plan, Preset, TwoTower, Verdict, Watch, fit};
@@ -18,8 +19,9 @@ use super::evaluate::Evaluation;
 use crate::cli::{Common, Train};
 use crate::cold::untouched;
 use crate::failure::{Failure, io};
-use crate::judge::{Bench, PROTOCOL};
+use crate::judge::{Bench, Choice, PROTOCOL};
 use crate::portraits::{self, Entered};
+use crate::ranker::{self, Shortlists};
 use crate::run::{self, Run};
 use crate::say::{Say, grouped, to_value};
 use crate::stop::Heeding;
@@ -70,7 +72,11 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         let tuned = super::tune::search(&data, &preset, settings, &device, common.seed, &run, say)?;
         (preset, trials) = (tuned.best, Some(tuned.trials));
     }
+    let timed = workspace.store.is_some() && test_day(&workspace.project).is_some();
     let mut observer = Observer::new(&data, &device, common.seed, run.log(), say);
+    if timed {
+        observer.bench = observer.bench.keeping();
+    }
     let fitted = fit(&data, &preset, &device, identity, &run.checkpoint(), args.resume, &mut observer);
     let stopped = match (&fitted, args.tune) {
         (Err(FitError::Stopped { kept, .. }), Some(_)) => Some(super::tune::continued(&run, *kept)),
@@ -86,6 +92,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let spinner = say.counter("evaluating, indexing");
     let identity = Identity { data: &hash, ..identity };
     let mut bundle = bundle(&data, &workspace, &preset, &device, identity, &fitted)?;
+    rank(&mut bundle, &data, &workspace, &device, &fitted)?;
     // Both run on all threads; neither depends on how they are shared.
     let settings = IndexSettings { seed: common.seed, ..IndexSettings::default() };
     let (evaluation, built) = std::thread::scope(|scope| {
@@ -238,8 +245,9 @@ impl<'a> Observer<'a> {
 
 impl Watch for Observer<'_> {
     fn judge(&mut self, learned: &Learned) -> Verdict {
-        let (figure, weight) = self.bench.choose(learned, CHOSEN_AT);
-        Verdict { figure, note: weight.map_or(Value::Null, |weight| json!({ "repeat_weight": weight })) }
+        let Choice { figure, weight, lists } = self.bench.choose(learned, CHOSEN_AT);
+        let note = weight.map_or(Value::Null, |weight| json!({ "repeat_weight": weight }));
+        Verdict { figure, note, kept: lists.into_tensors() }
     }
 
     fn progress(&mut self, phase: Phase, epoch: u32, epochs: u32, done: u64, total: u64) {
@@ -323,6 +331,7 @@ fn bundle(
             epochs: preset.epochs,
             best_epoch: fitted.best_epoch,
             repeat: weight.map(|weight| Repeat { weight, made_of: made_of(weight) }),
+            ranker: None,
             metrics: Value::Null,
             index: None,
         },
@@ -334,6 +343,31 @@ fn bundle(
         history: history.map_err(|error| Failure::new(format!("the history does not fit the bundle: {error}")))?,
         extra,
     })
+}
+
+/// Learns to rank what the model puts first, where times are known, and puts the ranker into the bundle where it helps.
+fn rank(
+    bundle: &mut Bundle,
+    data: &Dataset,
+    workspace: &Workspace,
+    device: &Device,
+    fitted: &Fitted,
+) -> Result<(), Failure> {
+    let kept = fitted.verdict.as_ref().and_then(|verdict| Shortlists::from_tensors(&verdict.kept));
+    let (Some(lists), Some(store)) = (kept, &workspace.store) else { return Ok(()) };
+    let Some([then, now]) = lookalike_dataset::moments(&workspace.project, store, data)? else { return Ok(()) };
+    let (seed, weight) = (bundle.manifest.seed, bundle.manifest.repeat.as_ref().map(|repeat| repeat.weight));
+    let bench = Bench::to_choose_by(data, device, seed);
+    let Some((weights, findings)) = ranker::learn(data, &bundle.item_info, then, &bench, &lists, weight, seed)? else {
+        return Ok(());
+    };
+    if findings.used() {
+        let signals = Signals::new(&bundle.history, &bundle.item_info, now);
+        let bytes = Ranker::new(Arc::new(signals), weights).to_bytes()?;
+        bundle.extra.insert(RANKER.to_owned(), Extra::Bytes(bytes));
+    }
+    bundle.manifest.ranker = Some(to_value(&findings)?);
+    Ok(())
 }
 
 /// Items shown per list of an example.

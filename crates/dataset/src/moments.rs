@@ -49,10 +49,14 @@ pub fn moments(project: &Project, store: &Store, data: &Dataset) -> Result<Optio
         }
     }
     open.close(&mut parts);
-    let [train, full] = &parts;
-    let pairs = [pairs(&[&train.baskets], data.items.len()), pairs(&[&train.baskets, &full.baskets], data.items.len())];
-    let mut pairs = pairs.into_iter();
-    Ok(Some(parts.map(|part| Moments { pairs: pairs.next().unwrap_or_default(), ..part.finish() })))
+    Ok(Some(both(parts, data.items.len())))
+}
+
+/// The moments of both ends; the second has the baskets of the first too.
+fn both([train, full]: [Part<'_>; 2], items: usize) -> [Moments; 2] {
+    let all = pairs(&[&train.baskets, &full.baskets], items);
+    let first = pairs(&[&train.baskets], items);
+    [Moments { pairs: first, ..train.finish() }, Moments { pairs: all, ..full.finish() }]
 }
 
 /// What a piece costs, if a line says what it all came to.
@@ -158,5 +162,114 @@ impl Open {
         for ((part, _), mut items) in std::mem::take(&mut self.baskets) {
             parts[part].baskets.push(&mut items);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Pair;
+
+    const ENDS: [i64; 2] = [60 * DAY, 90 * DAY];
+    const WINDOW: i64 = 10 * DAY;
+
+    /// User, item, time, price in cents, session.
+    type Line = (u32, u32, i64, Option<u16>, Option<u8>);
+
+    fn matrix(lines: &[Line], end: i64) -> Csr<UserRow, ItemRow> {
+        let pair = |line: &Line| Pair { row: UserRow::new(line.0), col: ItemRow::new(line.1), weight: 1.0 };
+        Csr::from_pairs(3, 5, &lines.iter().filter(|line| line.2 < end).map(pair).collect::<Vec<_>>())
+    }
+
+    /// The same as [`moments`] makes of a store.
+    fn found(lines: &[Line]) -> [Moments; 2] {
+        let mut lines = lines.to_vec();
+        lines.sort_by_key(|line| (line.0, line.2));
+        let matrices = ENDS.map(|end| matrix(&lines, end));
+        let mut parts = [Part::new(&matrices[0], ENDS[0], WINDOW), Part::new(&matrices[1], ENDS[1], WINDOW)];
+        let sessions: StringArray = lines.iter().map(|line| line.4.map(|session| session.to_string())).collect();
+        let mut open = Open::default();
+        for (row, line) in lines.iter().enumerate() {
+            if row > 0 && lines[row - 1].0 != line.0 {
+                open.close(&mut parts);
+            }
+            let price = line.3.map(|cents| f64::from(cents) / 100.0);
+            parts.iter_mut().for_each(|part| part.meet(UserRow::new(line.0), ItemRow::new(line.1), line.2, price));
+            open.add(&sessions, row, (line.2, ENDS), ItemRow::new(line.1));
+        }
+        open.close(&mut parts);
+        both(parts, 5)
+    }
+
+    /// As slowly as the words say it.
+    fn slow(lines: &[Line], end: i64) -> Moments {
+        let before: Vec<_> = lines.iter().filter(|line| line.2 < end).collect();
+        let day = |at: i64| (end - 1 - at) / DAY;
+        let mut moments = Moments { window: 10.0, ..Moments::default() };
+        for pair in matrix(lines, end).pairs() {
+            let mine = before.iter().filter(|line| (line.0, line.1) == (pair.row.get(), pair.col.get()));
+            let times: Vec<i64> = mine.map(|line| line.2).collect();
+            let ago = |at: Option<&i64>| ((end - at.copied().unwrap_or(end)) as f64 / DAY as f64) as f32;
+            let days = |most: i64| {
+                times.iter().map(|&at| day(at)).filter(|day| *day < most).collect::<std::collections::BTreeSet<_>>()
+            };
+            moments.last.push(ago(times.iter().max()));
+            moments.first.push(ago(times.iter().min()));
+            moments.days.push(days(i64::MAX).len() as u32);
+            moments.lately.push(days(30).len() as u32);
+        }
+        let price = |item: u32| {
+            let logs =
+                before.iter().filter(|line| line.1 == item).filter_map(|line| Some((f64::from(line.3?) / 100.0).ln()));
+            let logs: Vec<f64> = logs.collect();
+            if logs.is_empty() { 0.0 } else { (logs.iter().sum::<f64>() / logs.len() as f64).exp() as f32 }
+        };
+        if before.iter().any(|line| line.3.is_some()) {
+            moments.prices = (0..5).map(price).collect();
+        }
+        moments
+    }
+
+    fn lines() -> impl Strategy<Value = Vec<Line>> {
+        let line = (0u32..3, 0u32..5, 0i64..100, 0i64..DAY, prop::option::of(1u16..999), prop::option::of(0u8..4));
+        let line = line.prop_map(|(user, item, day, at, price, session)| (user, item, day * DAY + at, price, session));
+        prop::collection::vec(line, 0..80)
+    }
+
+    proptest! {
+        #[test]
+        fn moments_are_what_plain_loops_find(lines in lines()) {
+            for (found, end) in found(&lines).into_iter().zip(ENDS) {
+                let slow = slow(&lines, end);
+                prop_assert_eq!((&found.last, &found.first, &found.days), (&slow.last, &slow.first, &slow.days));
+                prop_assert_eq!((&found.lately, found.window), (&slow.lately, slow.window));
+                prop_assert_eq!(found.prices.len(), slow.prices.len());
+                prop_assert!(found.prices.iter().zip(&slow.prices).all(|(a, b)| (a - b).abs() <= 1e-5 * b));
+                prop_assert_eq!(found.problem(matrix(&lines, end).len(), 5), None);
+            }
+        }
+
+        #[test]
+        fn what_comes_later_changes_nothing(mut lines in lines()) {
+            // Often enough that pairs are found.
+            (0..40).for_each(|day| lines.extend([(1, 2, day * DAY, None, None), (1, 3, day * DAY + 5, None, None)]));
+            let with = found(&lines);
+            for (nth, end) in ENDS.into_iter().enumerate() {
+                let before: Vec<Line> = lines.iter().filter(|line| line.2 < end).copied().collect();
+                prop_assert_eq!(&found(&before)[nth], &with[nth]);
+                prop_assert!(!with[nth].pairs.partners.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_price_is_that_of_a_piece() {
+        let numbers = |numbers: [Option<f64>; 5]| Float64Array::from(numbers.to_vec());
+        let values = numbers([Some(6.0), Some(6.0), None, Some(-1.0), Some(6.0)]);
+        let pieces = numbers([Some(3.0), None, Some(1.0), None, Some(0.0)]);
+        let prices: Vec<_> = (0..5).map(|row| price(&values, &pieces, row)).collect();
+        assert_eq!(prices, [Some(2.0), Some(6.0), None, None, None]);
     }
 }

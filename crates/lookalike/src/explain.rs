@@ -96,7 +96,11 @@ fn words(bundle: &Bundle, signal: Signal, why: &Why) -> String {
             format!("{} had it within the last {}", users(f64::from(*n)), self::days(f64::from(*days)))
         }
         Why::Share { name, own, all } => {
-            format!("fits its {what}: {} of what the user had is {name}, of what all had {}", percent(*own), percent(*all))
+            format!(
+                "fits its {what}: {} of what the user had is {name}, of what all had {}",
+                percent(*own),
+                percent(*all)
+            )
         }
         Why::Had { name, weight } => format!("the user's history has {} of {name}", number(*weight)),
         Why::Partner { item, lift, others } => {
@@ -115,7 +119,7 @@ fn words(bundle: &Bundle, signal: Signal, why: &Why) -> String {
         }
         Why::Due { gap, own, since } => {
             let who = if *own { "the user has it" } else { "it is had" };
-            format!("{who} every {}, last {} ago", self::days(*gap), self::days(f64::from(*since)))
+            format!("{who} every {}, last {} ago", days(*gap), days(f64::from(*since)))
         }
         Why::Kept { again, users: n } => format!("{again} of {} had it again", users(f64::from(*n))),
         Why::Trend { window, season, days } => {
@@ -132,7 +136,11 @@ fn percent(share: f64) -> String {
 
 /// A whole number where it is one.
 fn number(number: f64) -> String {
-    if (number - number.round()).abs() < 0.05 { grouped(number.round().max(0.0) as u64) } else { format!("{number:.1}") }
+    if (number - number.round()).abs() < 0.05 {
+        grouped(number.round().max(0.0) as u64)
+    } else {
+        format!("{number:.1}")
+    }
 }
 
 fn count(n: f64, one: &str, more: &str) -> String {

@@ -174,8 +174,12 @@ impl<'a> Bench<'a> {
     /// Figures of a model whose candidates a ranker orders once more, in the lists that it is used for.
     pub fn ranked(&self, name: &str, learned: &Learned, weight: Option<f64>, ranker: &Ranker<'_>) -> Figures {
         let lists = self.map_scores(learned, |user, scores| {
-            let mut lists = self.lists(user, &mut scores.to_vec(), weight);
             let (had, times) = (self.history.cols(user), self.history.weights(user));
+            let whole = ranker.ranks_new() && (ranker.ranks_all() || !self.repeats);
+            let mut lists = match whole && !had.is_empty() {
+                true => Lists { all: None, repeat: None, novel: None },
+                false => self.lists(user, &mut scores.to_vec(), weight),
+            };
             if had.is_empty() {
                 return lists;
             }

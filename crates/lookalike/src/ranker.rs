@@ -38,8 +38,11 @@ impl Shortlists {
         Self { lists: lists.collect() }
     }
 
-    /// As a checkpoint keeps them.
+    /// As a checkpoint keeps them; nothing where there are none.
     pub fn into_tensors(self) -> Tensors {
+        if self.lists.is_empty() {
+            return Tensors::new();
+        }
         let (lists, hits) = (self.lists.iter(), || self.lists.iter().flat_map(|(hits, _)| hits));
         let (new, had) = lists.map(|(hits, mine)| (hits.len() as u32, mine.len() as u32)).unzip();
         Tensors::from([
@@ -47,7 +50,10 @@ impl Shortlists {
             ("new.items".to_owned(), Tensor::u32s(hits().map(|hit| hit.row.get()).collect())),
             ("new.scores".to_owned(), Tensor::f32s(hits().map(|hit| hit.score).collect())),
             ("had.counts".to_owned(), Tensor::u32s(had)),
-            ("had.scores".to_owned(), Tensor::f32s(self.lists.iter().flat_map(|list| list.1.iter().copied()).collect())),
+            (
+                "had.scores".to_owned(),
+                Tensor::f32s(self.lists.iter().flat_map(|list| list.1.iter().copied()).collect()),
+            ),
         ])
     }
 
@@ -256,8 +262,8 @@ impl<'a> Lesson<'a> {
         let figure = |list: &[Hit<ItemRow>], truth: &[u32]| {
             ndcg(&list.iter().map(|hit| hit.row.get()).collect::<Vec<_>>(), truth, DEPTH)
         };
-        let of_new = (!new.is_empty())
-            .then(|| (figure(hits, new), figure(&ranker.new_items(had, hits.clone(), DEPTH), new)));
+        let of_new =
+            (!new.is_empty()).then(|| (figure(hits, new), figure(&ranker.new_items(had, hits.clone(), DEPTH), new)));
         let Some(weight) = self.weight else { return [of_new, None, None] };
         // The model's own list of all items: scores are standardised already, so that the history term alone is added.
         let mut all: Vec<u32> = had.items.iter().copied().chain(hits.iter().map(|hit| hit.row.get())).collect();
@@ -271,10 +277,8 @@ impl<'a> Lesson<'a> {
         }
         all.sort_unstable();
         let model = |among: &[u32]| select_among::<ItemRow>(&scores, among, DEPTH, Ties::Shuffled);
-        let of_all = (
-            figure(&model(&all), &truth),
-            figure(&ranker.both(user, mine, hits.clone(), None, DEPTH), &truth),
-        );
+        let of_all =
+            (figure(&model(&all), &truth), figure(&ranker.both(user, mine, hits.clone(), None, DEPTH), &truth));
         let of_had = (!again.is_empty())
             .then(|| (figure(&model(had.items), again), figure(&ranker.again(user, mine, DEPTH), again)));
         [of_new, Some(of_all), of_had]

@@ -77,7 +77,9 @@ impl<'a> Recommender<'a> {
     /// Recommends any item; what the user did before counts as the bundle's manifest says.
     pub fn with_repeats(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
         match &bundle.manifest.repeat {
-            Some(repeat) => Ok(Self { bundle, rule: Rule::Repeat(repeat.weight), only: None, chain: None, ranker: None }),
+            Some(repeat) => {
+                Ok(Self { bundle, rule: Rule::Repeat(repeat.weight), only: None, chain: None, ranker: None })
+            }
             None => Err(RetrieveError::NoRepeat { model: bundle.manifest.model.clone() }),
         }
     }
@@ -274,7 +276,9 @@ impl<'a> Recommender<'a> {
         match &self.bundle.learned {
             Learned::Embeddings { items, .. } => match self.rule {
                 Rule::New => self.rank(self.exact(items).search_all(vectors, self.depth(k), &|at| had(at).0), had, k),
-                Rule::Search(_, search) => self.rank(search.search_all(vectors, self.depth(k), &|at| had(at).0), had, k),
+                Rule::Search(_, search) => {
+                    self.rank(search.search_all(vectors, self.depth(k), &|at| had(at).0), had, k)
+                }
                 Rule::Repeat(weight) => Exact::new(items).map_scores(vectors, |at, scores| blend(at, scores, weight)),
             },
             // Weights from item to item score a history, whoever has it.

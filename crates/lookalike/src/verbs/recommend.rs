@@ -36,7 +36,8 @@ pub fn run(common: &Common, args: &Recommend, say: &Say) -> Result<(), Failure> 
     match (&args.user, &args.history) {
         (_, Some(file)) => {
             let ranked = !args.repeat && recommender.ranker().is_some();
-            let how = if ranked { format!("{}, and ranked", how(index.is_some())) } else { how(index.is_some()).to_owned() };
+            let how =
+                if ranked { format!("{}, and ranked", how(index.is_some())) } else { how(index.is_some()).to_owned() };
             folded(&bundle, &recommender, args.k, file, &how, say)
         }
         (Some(id), None) => {

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use jiff::civil::Date;
 use lookalike_bundle::{Bundle, Extra, History, ItemRow, Learned, Manifest, Repeat, Row};
 use lookalike_dataset::Dataset;
-use lookalike_retrieve::{Audit, FRIENDS, Friends, IndexSettings, RANKER, Ranker, Signals};
+use lookalike_retrieve::{Audit, FRIENDS, Friends, IndexSettings, RANKER, Ranker, Recommender, Signals};
 use lookalike_store::Project;
 use lookalike_train::device::{self, Device, DeviceChoice};
 use lookalike_train::{Entry, FitError, Fitted, Identity, Knobs, Phase, Plan, Preset, TwoTower, Verdict, Watch, fit};
@@ -123,7 +123,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         indexed.map_err(|failure| failure.after(&format!("{} is complete but for its index", run.shown())))?;
     let (audit, index_seconds) = indexed.unzip();
     say.line(audit.as_ref().map_or_else(|| super::index::none(&bundle), super::index::text));
-    say.line(examples(&data, &bundle));
+    say.line(examples(&data, &bundle)?);
     say.line(format!("run: {}", run.shown()));
     say.line(next(&bundle, &run));
     say.json(&json!({
@@ -374,15 +374,19 @@ fn rank(
 const SHOWN: usize = 8;
 
 /// Three users with what they had most often and what is recommended to them; a tick marks what they then had.
-fn examples(data: &Dataset, bundle: &Bundle) -> String {
-    use lookalike_retrieve::Recommender;
+fn examples(data: &Dataset, bundle: &Bundle) -> Result<String, Failure> {
     let mut users: Vec<_> = data.test.truth.rows().filter(|&user| !data.test.truth.cols(user).is_empty()).collect();
     users.sort_by_key(|&user| (bundle.history.items(user).len(), user));
     let picked: Vec<_> = [1, 2, 3].iter().filter_map(|quarter| users.get(users.len() * quarter / 4).copied()).collect();
     if picked.is_empty() {
-        return String::new();
+        return Ok(String::new());
     }
-    let lists = Recommender::new(bundle).for_users(&picked, SHOWN);
+    let (ranker, plain) = (Ranker::of_bundle(bundle)?, Recommender::new(bundle));
+    let recommender = match &ranker {
+        Some(ranker) => plain.ranked(ranker),
+        None => plain,
+    };
+    let lists = recommender.for_users(&picked, SHOWN);
     let mut text = String::new();
     for (user, hits) in picked.iter().zip(lists) {
         let mut had: Vec<_> = bundle.history.items(*user).iter().zip(bundle.history.weights(*user)).collect();
@@ -403,7 +407,7 @@ fn examples(data: &Dataset, bundle: &Bundle) -> String {
         ));
     }
     text.push_str("\n  (new to the user; ✓ = the user had it in the test part, which the model never saw)\n");
-    text
+    Ok(text)
 }
 
 /// The next two commands to try.

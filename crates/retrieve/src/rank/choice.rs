@@ -270,8 +270,7 @@ mod tests {
             let slope = (value(&moved(k, 1e-5)) - value(&moved(k, -1e-5))) / 2e-5;
             assert!((found.slope[k] - slope).abs() < 1e-5, "{k}: {} {slope}", found.slope[k]);
             for other in 0..3 {
-                let [up, down] =
-                    [1e-5, -1e-5].map(|by| choices.slope(&users, &spreads, &moved(other, by)).slope[k]);
+                let [up, down] = [1e-5, -1e-5].map(|by| choices.slope(&users, &spreads, &moved(other, by)).slope[k]);
                 assert!((found.curve[k * 3 + other] + (up - down) / 2e-5).abs() < 1e-5);
             }
         }

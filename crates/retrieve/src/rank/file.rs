@@ -78,7 +78,8 @@ impl<'a> Ranker<'a> {
         }
         let ranks = [(self.ranks_new(), "new"), (self.ranks_all(), "all")];
         let ranks: Vec<&str> = ranks.into_iter().filter(|(ranks, _)| *ranks).map(|(_, name)| name).collect();
-        let texts = [("format", FORMAT.to_string()), ("window", moments.window.to_string()), ("ranks", ranks.join(" "))];
+        let texts =
+            [("format", FORMAT.to_string()), ("window", moments.window.to_string()), ("ranks", ranks.join(" "))];
         let meta: Meta = texts.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
         Ok(encode_tensors(&tensors, &meta, Path::new(RANKER))?)
     }

@@ -312,7 +312,8 @@ fn lists_of_all_items_put_both_kinds_side_by_side() {
     }
     // Of some items alone, the order is the same as far as what the user had goes.
     let only: RoaringBitmap = (0..90).step_by(4).collect();
-    let some = Recommender::with_repeats(&bundle).unwrap().among(&only).ranked(&ranker).for_users(&[user], 90).remove(0);
+    let some =
+        Recommender::with_repeats(&bundle).unwrap().among(&only).ranked(&ranker).for_users(&[user], 90).remove(0);
     assert!(some.len() == 23 && some.iter().all(|hit| only.contains(hit.row.get())));
     let mine = |hits: &[Hit<ItemRow>]| {
         hits.iter().map(|hit| hit.row.get()).filter(|row| had.contains(row) && only.contains(*row)).collect::<Vec<_>>()

@@ -149,11 +149,7 @@ impl Ranker<'_> {
 }
 
 /// What speaks for an item most first, what speaks against it most last.
-fn reasons(
-    terms: impl Iterator<Item = (Signal, f64)>,
-    scale: f64,
-    why: impl Fn(Signal) -> Option<Why>,
-) -> Vec<Reason> {
+fn reasons(terms: impl Iterator<Item = (Signal, f64)>, scale: f64, why: impl Fn(Signal) -> Option<Why>) -> Vec<Reason> {
     let terms: Vec<_> = terms.map(|(signal, adds)| (signal, adds * scale)).filter(|(_, adds)| *adds != 0.0).collect();
     let all: f64 = terms.iter().map(|(_, adds)| adds.max(0.0)).sum();
     let share = |adds: f64| if adds > 0.0 { adds / all } else { 0.0 };

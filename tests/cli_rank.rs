@@ -3,36 +3,11 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use common::{Said, Shop, TOML, USERS, parquet_rows};
+use common::{Said, Shop, TOML, USERS, drifting, parquet_rows};
 use serde_json::Value;
-
-/// Every item is sold for 60 days and then no more, so what is bought of late says what is bought next. The factorization
-/// is not told. Users have their own favourites, which they buy again.
-fn drifting() -> String {
-    let (mut text, mut state) = ("who,what,at,paid\n".to_owned(), 7u64);
-    let mut below = |n: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % n
-    };
-    for user in 0..USERS as u64 {
-        for day in (0..180u64).step_by(2) {
-            let first = (day * 2 / 3).saturating_sub(40);
-            let item = if below(3) == 0 { user % 40 } else { 40 + first + below(40) };
-            let (month, of_month, cents) = (1 + day / 30, 1 + day % 28, 100 + item * 10);
-            writeln!(
-                text,
-                "u{user:02},i{item:03},2024-{month:02}-{of_month:02} {:02}:30:00,{}.{:02}",
-                below(20),
-                cents / 100,
-                cents % 100
-            )
-            .unwrap();
-        }
-    }
-    text
-}
 
 fn shop(lines: String) -> Shop {
     let shop = Shop::new();
@@ -108,7 +83,37 @@ fn where_it_helps_lists_are_ranked_and_explained() {
 }
 
 #[test]
-fn two_runs_leave_the_same_ranker_and_another_user_changes_no_figure_of_the_model() {
+fn what_is_recommended_to_all_is_what_the_evaluation_judges() {
+    let shop = shop(drifting());
+    recommend(&shop, &["--all", "--exact", "--out", "all.parquet"])
+        .says(&["ranked: the lists of users with a history"]);
+    let text = drifting();
+    let lines: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    // The test part begins at midnight in Berlin.
+    let (before, after): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line[2] < "2024-05-31 22");
+    let known: BTreeSet<&str> = before.iter().map(|line| line[1]).collect();
+    let had: BTreeSet<(&str, &str)> = before.iter().map(|line| (line[0], line[1])).collect();
+    let mut truth: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in after.iter().filter(|line| known.contains(line[1]) && !had.contains(&(line[0], line[1]))) {
+        truth.entry(line[0]).or_default().insert(line[1]);
+    }
+    let mut hits: BTreeMap<&str, usize> = BTreeMap::new();
+    let rows = parquet_rows(&shop.path("all.parquet"));
+    for row in &rows {
+        let cells: Vec<&str> = row.split('|').collect();
+        let hit = truth.get(cells[0]).is_some_and(|truth| truth.contains(cells[2]));
+        *hits.entry(cells[0]).or_default() += usize::from(hit);
+    }
+    let recall = |(user, truth): (&&str, &BTreeSet<&str>)| hits[user] as f64 / truth.len() as f64;
+    let mean = truth.iter().map(recall).sum::<f64>() / truth.len() as f64;
+    let result = shop.run(&["evaluate", "--run", "runs/ials", "--json"]).json();
+    let ranked = &result["models"][1];
+    assert_eq!(ranked["name"], "ials + ranker");
+    assert!((ranked["recall@10"].as_f64().unwrap() - mean).abs() < 1e-9, "{ranked} {mean}");
+}
+
+#[test]
+fn two_runs_leave_the_same_bytes() {
     let shop = shop(drifting());
     let first = shop.files("runs/ials/bundle");
     shop.train(&["--epochs", "4", "--quiet"]).ok();
@@ -153,7 +158,7 @@ fn signals_without_data_are_left_out_and_said() {
     let start = plain.find("[sources.shelf]").unwrap();
     let end = plain.find("[sources.people]").unwrap();
     shop.write("lookalike.toml", format!("{}{}", &plain[..start], &plain[end..])).write("lines.csv", drifting());
-    shop.train(&["--epochs", "4"]).says(&["nothing is known for: category, variety, brand", "price"]);
+    shop.train(&["--epochs", "4"]).says(&["nothing is known for: category, variety, brand, together, price"]);
     recommend(&shop, &["--user", "u03", "--explain"]).says(&["and ranked"]);
 }
 

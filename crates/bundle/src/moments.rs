@@ -67,7 +67,8 @@ impl Moments {
             return Some("times are not those of the history");
         }
         let in_order = |(last, first): (&f32, &f32)| first.is_finite() && 0.0 <= *last && last <= first;
-        if !self.last.iter().zip(&self.first).all(in_order) || !(self.window.is_finite() && self.window > 0.0) {
+        let in_days = self.window.is_finite() && self.window > 0.0;
+        if !in_days || !self.last.iter().zip(&self.first).all(in_order) {
             return Some("times are none");
         }
         if !self.lately.iter().zip(&self.days).all(|(lately, days)| lately <= days && *days > 0) {

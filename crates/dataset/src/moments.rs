@@ -254,7 +254,8 @@ mod tests {
         #[test]
         fn what_comes_later_changes_nothing(mut lines in lines()) {
             // Often enough that pairs are found.
-            (0..40).for_each(|day| lines.extend([(1, 2, day * DAY, None, None), (1, 3, day * DAY + 5, None, None)]));
+            let days = |user, item| (0..40).map(move |day| (user, item, day * DAY + 5, None, None));
+            lines.extend(days(1, 2).chain(days(1, 3)).chain(days(2, 4)));
             let with = found(&lines);
             for (nth, end) in ENDS.into_iter().enumerate() {
                 let before: Vec<Line> = lines.iter().filter(|line| line.2 < end).copied().collect();

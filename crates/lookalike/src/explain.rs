@@ -89,20 +89,19 @@ fn words(bundle: &Bundle, signal: Signal, why: &Why) -> String {
     let what = if signal == Signal::Brand { "brand" } else { "category" };
     match why {
         Why::Model { place } => {
-            format!("what similar users had: {place}. of the candidates by `{}`", bundle.manifest.model)
+            format!("what similar users had: number {place} of the candidates by `{}`", bundle.manifest.model)
         }
-        Why::Users { users: n, days: None } => format!("{} had it", users(f64::from(*n))),
+        Why::Users { users: n, days: None } => format!("{} had it in all", users(f64::from(*n))),
         Why::Users { users: n, days: Some(days) } => {
             format!("{} had it within the last {}", users(f64::from(*n)), self::days(f64::from(*days)))
         }
         Why::Share { name, own, all } => {
-            format!(
-                "fits its {what}: {} of what the user had is {name}, of what all had {}",
-                percent(*own),
-                percent(*all)
-            )
+            let fits = if own >= all { "fits its" } else { "its" };
+            let [own, all] = [*own, *all].map(percent);
+            format!("{fits} {what}: {own} of what the user had is {}, {all} of what all had", last(name))
         }
-        Why::Had { name, weight } => format!("the user's history has {} of {name}", number(*weight)),
+        Why::Had { name, weight } if *weight == 0.0 => format!("the user had nothing of {} yet", last(name)),
+        Why::Had { name, weight } => format!("the user had {} of {}", number(*weight), last(name)),
         Why::Partner { item, lift, others } => {
             let more = match others {
                 0 => String::new(),
@@ -121,17 +120,31 @@ fn words(bundle: &Bundle, signal: Signal, why: &Why) -> String {
             let who = if *own { "the user has it" } else { "it is had" };
             format!("{who} every {}, last {} ago", days(*gap), days(f64::from(*since)))
         }
-        Why::Kept { again, users: n } => format!("{again} of {} had it again", users(f64::from(*n))),
+        Why::Kept { again, users: n } => {
+            format!("{} of {} had it again", grouped(u64::from(*again)), users(f64::from(*n)))
+        }
         Why::Trend { window, season, days } => {
             let [short, long] = [*days, 3.0 * days].map(|days| number(f64::from(days)));
-            format!("{} had it within the last {short} days, {season} within {long}", users(f64::from(*window)))
+            format!(
+                "{} had it within the last {short} days, {} within {long}",
+                users(f64::from(*window)),
+                grouped(u64::from(*season))
+            )
         }
     }
 }
 
+/// The deepest level of a path.
+fn last(name: &str) -> &str {
+    name.rsplit(" > ").next().unwrap_or(name)
+}
+
 fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    if percent >= 10.0 || percent == 0.0 { format!("{percent:.0} %") } else { format!("{percent:.1} %") }
+    match share * 100.0 {
+        percent if percent >= 10.0 || percent == 0.0 => format!("{percent:.0} %"),
+        percent if percent >= 0.095 => format!("{percent:.1} %"),
+        percent => format!("{percent:.2} %"),
+    }
 }
 
 /// A whole number where it is one.

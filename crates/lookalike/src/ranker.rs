@@ -284,3 +284,38 @@ impl<'a> Lesson<'a> {
         [of_new, Some(of_all), of_had]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn shortlists_come_back_from_a_checkpoint() {
+        let hit = |row, score| Hit { row: ItemRow::new(row), score };
+        let lists = vec![
+            (vec![hit(4, 0.5), hit(2, -1.0)], vec![1.0, 2.0, 3.0]),
+            (Vec::new(), vec![0.25]),
+            (vec![hit(1, 0.0)], Vec::new()),
+        ];
+        let tensors = Shortlists { lists: lists.clone() }.into_tensors();
+        assert_eq!(Shortlists::from_tensors(&tensors).unwrap().lists, lists);
+        assert!(Shortlists::default().into_tensors().is_empty());
+        assert!(Shortlists::from_tensors(&Tensors::new()).is_none());
+    }
+
+    #[test]
+    fn a_gain_counts_where_it_is_more_than_chance() {
+        // Users gain by turns and lose as much, but for a small gain of all.
+        let pairs = |count: usize, gain: f64| -> Vec<(f64, f64)> {
+            (0..count).map(|at| (0.5, 0.5 + gain + if at % 2 == 0 { 0.1 } else { -0.1 })).collect()
+        };
+        let sure = Finding::of(&pairs(1000, 0.01));
+        assert!(sure.used && sure.p < 0.01 && (sure.ranked - sure.model - 0.01).abs() < 1e-9, "{sure:?}");
+        assert!(!Finding::of(&pairs(1000, 0.001)).used && !Finding::of(&pairs(1000, -0.05)).used);
+        assert!(!Finding::of(&pairs(20, 0.2)).used);
+        let nothing = Finding::of(&[]);
+        assert!(!nothing.used && nothing.p == 1.0 && nothing.users == 0);
+        assert!(!Finding::of(&vec![(0.3, 0.3); 99]).used);
+    }
+}

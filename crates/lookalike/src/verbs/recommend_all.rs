@@ -165,6 +165,10 @@ fn write(
     }
     let (lines, people) = (grouped(rows), grouped(count as u64));
     say.line(format!("{lines} rows for {people} users in {}, made {}", out.display(), way.what));
+    let ranked = way.recommender.ranker().is_some();
+    if ranked {
+        say.line("ranked: the lists of users with a history");
+    }
     let by = counts(chain, (0..count as u32).map(UserRow::new));
     let told: Vec<_> = by
         .iter()
@@ -173,7 +177,7 @@ fn write(
         .collect();
     say.line(format!("answered by: {}", told.join(", ")));
     say.json(&json!({ "out": out, "rows": rows, "users": count, "way": way.what, "through_index": through,
-        "measured": rates, "kept_users": kept, "by": by }))
+        "measured": rates, "kept_users": kept, "ranked": ranked, "by": by }))
 }
 
 /// Measures some ways, if there are several, and takes the fastest exact one, or the index where it is clearly faster.

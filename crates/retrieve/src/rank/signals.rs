@@ -122,7 +122,7 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    fn new<'n>(names: impl Iterator<Item = Option<String>>, history: &History) -> Self {
+    fn new(names: impl Iterator<Item = Option<String>>, history: &History) -> Self {
         let (mut rows, mut known) = (HashMap::new(), Vec::new());
         let mut number = |name: String| {
             *rows.entry(name).or_insert_with_key(|name| {

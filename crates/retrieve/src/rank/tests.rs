@@ -219,7 +219,7 @@ fn with_ranker(users: usize, items: usize, weights: Weights) -> Bundle {
 
 fn weights() -> Weights {
     let linear = |width: usize| Linear {
-        weights: (0..width).map(|at| 0.5 - 0.2 * at as f32).collect(),
+        weights: (0..width).map(|at| (0.5 - 0.2 * at as f64) as f32).collect(),
         centres: vec![0.25; width],
     };
     let again = Again { again: linear(AGAIN.len()), both: [1.0, 0.5, 0.75], ranks_all: true };

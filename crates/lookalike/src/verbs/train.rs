@@ -72,7 +72,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         let tuned = super::tune::search(&data, &preset, settings, &device, common.seed, &run, say)?;
         (preset, trials) = (tuned.best, Some(tuned.trials));
     }
-    let timed = workspace.store.is_some() && test_day(&workspace.project).is_some();
+    let timed = workspace.store.is_some() && test_day(&workspace.project).is_some() && data.full.len() <= RANKED;
     let mut observer = Observer::new(&data, &device, common.seed, run.log(), say);
     if timed {
         observer.bench = observer.bench.keeping();
@@ -344,6 +344,9 @@ fn bundle(
         extra,
     })
 }
+
+/// Pairs of users and items for which a ranker is learned, at most: while it is, the times of each take about 100 bytes.
+const RANKED: usize = 10_000_000;
 
 /// Learns to rank what the model puts first, where times are known, and puts the ranker into the bundle where it helps.
 fn rank(

@@ -164,7 +164,8 @@ impl<'a> Ranker<'a> {
 
 /// The `k` best by score, in the one order of all lists.
 fn best(k: usize, scored: impl Iterator<Item = (ItemRow, f64)>) -> Vec<Hit<ItemRow>> {
-    let mut best = Best::new(k, Ties::Shuffled);
-    scored.for_each(|(row, score)| best.offer(row.get(), score as f32));
+    let scored: Vec<_> = scored.collect();
+    let mut best = Best::new(k.min(scored.len()), Ties::Shuffled);
+    scored.into_iter().for_each(|(row, score)| best.offer(row.get(), score as f32));
     best.finish()
 }

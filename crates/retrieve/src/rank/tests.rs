@@ -304,6 +304,7 @@ fn lists_of_all_items_put_both_kinds_side_by_side() {
     let user = UserRow::new(3);
     let list = recommender.for_users(&[user], 90).remove(0);
     assert_eq!(list.len(), 90);
+    assert_eq!(recommender.for_users(&[user], 1 << 60)[0], list);
     let (why, had) = (recommender.why(user, 90), bundle.history.items(user));
     for hit in &list {
         let bonus = if had.contains(&hit.row.get()) { 1.0 } else { 0.0 };

@@ -47,6 +47,7 @@ fn big(users: usize, items: usize, dim: usize) -> Shop {
             best_epoch: 1,
             repeat: None,
             few: None,
+            ranker: None,
             metrics: Value::Null,
             index: None,
         },

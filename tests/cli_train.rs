@@ -236,7 +236,7 @@ fn a_full_disk_is_an_error_and_the_old_bundle_stays() {
     shop.train(&["--epochs", "2"]).ok();
     let before = shop.files("runs/ials/bundle");
     let again = ["train", "--device", "cpu", "--epochs", "2", "--seed", "9", "--quiet"];
-    for (kib, file) in [(8, "runs/ials/checkpoint.safetensors"), (128, "runs/ials/.bundle.next/items.parquet")] {
+    for (kib, file) in [(8, "runs/ials/checkpoint.safetensors"), (250, "runs/ials/.bundle.next/items.parquet")] {
         shop.run_with_small_files(kib, &again).fails(1, &["could not write `", file, "File too large"]);
         assert!(before == shop.files("runs/ials/bundle"), "{kib} KiB");
     }

@@ -180,6 +180,7 @@ fn every_path_exists() {
     // Where nobody has friends, a bundle has no file of them.
     let circle = "[sources.circle]\npath = \"circle.csv\"\ntable = \"edges\"\nkind = \"friend\"\nmap = { from = \"a\", to = \"b\" }\n";
     let shop = Shop::with("[interactions]\n", &format!("{circle}[interactions]\n"));
+    shop.write("lines.csv", common::drifting()); // else no list would be ranked, and there would be no file of that
     shop.write("circle.csv", "a,b\nu00,u01\n").train(&["--epochs", "4", "--quiet"]).ok();
     shop.train(&["--epochs", "1", "--tune", "2", "--quiet"]).ok();
     shop.run(&["profile", "--as-of", "2024-07-01", "--quiet"]).ok();

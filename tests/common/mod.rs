@@ -81,6 +81,22 @@ pub fn lines() -> String {
     text
 }
 
+/// Every item is sold for 60 days and then no more, so what is bought of late says what is bought next. The factorization
+/// is not told. Users have their own favourites, which they buy again.
+pub fn drifting() -> String {
+    let (mut text, mut random) = ("who,what,at,paid\n".to_owned(), Random(7));
+    for user in 0..USERS {
+        for day in (0..180).step_by(2) {
+            let first = (day * 2 / 3usize).saturating_sub(40);
+            let item = if random.below(3) == 0 { user % 40 } else { 40 + first + random.below(40) };
+            let (month, of_month, cents) = (1 + day / 30, 1 + day % 28, 100 + item * 10);
+            let (hour, paid) = (random.below(20), format!("{}.{:02}", cents / 100, cents % 100));
+            text += &format!("u{user:02},i{item:03},2024-{month:02}-{of_month:02} {hour:02}:30:00,{paid}\n");
+        }
+    }
+    text
+}
+
 fn shelf(title: impl Fn(usize) -> String) -> String {
     let item = |n: usize| format!("i{n:03},{},aisle {},sort {},brand {}\n", title(n), n % GROUPS, n % 12, n % 7);
     "what,name,aisle,sort,brand\n".to_owned() + &(0..ITEMS).map(item).collect::<String>()

@@ -59,6 +59,11 @@ impl History {
         self.items.is_empty()
     }
 
+    /// How many entries stand before those of a user.
+    pub fn start(&self, user: UserRow) -> usize {
+        self.offsets[user.index()]
+    }
+
     /// The rows of a user's items, ascending.
     pub fn items(&self, user: UserRow) -> &[u32] {
         &self.items[self.offsets[user.index()]..self.offsets[user.index() + 1]]

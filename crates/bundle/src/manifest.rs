@@ -49,6 +49,10 @@ pub struct Manifest {
     /// How the scores of users with few items are blended with what users like them had, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub few: Option<Few>,
+    /// How candidates of the model are ranked once more, and what that is worth on the validation part; none where it was
+    /// not tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranker: Option<Value>,
     /// Metrics on the test part.
     pub metrics: Value,
     /// The audit of the index, if there is one.

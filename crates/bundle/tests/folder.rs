@@ -37,6 +37,7 @@ fn tiny() -> Bundle {
             best_epoch: 2,
             repeat: Some(Repeat { weight: 0.5, made_of: "model and counts".into() }),
             few: None,
+            ranker: None,
             metrics: json!({"all": {"recall@10": 0.25}}),
             index: None,
         },

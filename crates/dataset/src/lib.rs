@@ -8,7 +8,9 @@ mod error;
 mod features;
 mod field;
 mod friends;
+mod moments;
 mod onto;
+mod pairs;
 mod read;
 mod sample;
 
@@ -17,6 +19,7 @@ pub use csr::{Csr, Pair};
 pub use error::Error;
 pub use features::{Features, FeaturesBuilder};
 pub use field::{Field, TITLE, Tenths, titles};
+pub use moments::moments;
 pub use onto::Changed;
 pub use read::{ages, fingerprint, load, load_in_stretches};
 pub use sample::{Shuffled, stream_seed};

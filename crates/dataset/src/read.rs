@@ -124,7 +124,7 @@ pub fn ages(project: &Project, store: &Store, data: &Dataset) -> Result<Option<V
 }
 
 /// When a day begins in the project's zone, in microseconds.
-fn midnight(project: &Project, day: Date) -> i64 {
+pub(crate) fn midnight(project: &Project, day: Date) -> i64 {
     let start = day.to_zoned_datetime(project.timezone.clone());
     start.map_or(i64::MIN, |start| start.timestamp().as_microsecond())
 }

@@ -236,6 +236,9 @@ pub struct Recommend {
     /// Compare with every item instead of asking the index
     #[arg(long)]
     pub exact: bool,
+    /// Say of every item what adds most to its score
+    #[arg(long, conflicts_with_all = ["all", "history"])]
+    pub explain: bool,
 }
 
 #[derive(Args)]

@@ -4,7 +4,9 @@
 use lookalike_bundle::{Bundle, ItemRow, Learned, Row, UserRow};
 use lookalike_dataset::{Csr, Dataset, Features, stream_seed};
 use lookalike_measure::{judge, ndcg};
-use lookalike_retrieve::{Chain, FEW, Had, Hit, Link, Prior, Recommender, Segments, Ties, map_scores, mask, select};
+use lookalike_retrieve::{
+    Chain, FEW, Hit, ItemsHad, Link, Prior, Recommender, Segments, Ties, map_scores, mask, select,
+};
 use serde::Serialize;
 
 use crate::buckets::{Bucket, CELLS, buckets};
@@ -45,7 +47,7 @@ impl<'a> Chooser<'a> {
     /// than twice what chance makes of it.
     pub fn choose(&self, learned: &Learned) -> Option<f64> {
         let data = self.data;
-        let had = Had::Rows { offsets: data.train.offsets(), items: data.train.all_cols() };
+        let had = ItemsHad::Rows { offsets: data.train.offsets(), items: data.train.all_cols() };
         let sizes = (data.users.len(), data.items.len());
         let prior = Prior::new(had, sizes, self.segments.clone());
         let history = |user| (self.data.train.cols(user), self.data.train.weights(user));

@@ -9,7 +9,9 @@ mod golden;
 use lookalike_bundle::{ItemRow, Learned, Row, UserRow};
 use lookalike_dataset::{Csr, Dataset, HeldOut, stream_seed};
 use lookalike_measure::{Judged, RankingMean, RankingSum, judge, ndcg};
-use lookalike_retrieve::{BlockMaxima, Hit, Ties, blend_repeats, map_scores, mask, new_items, select, select_among};
+use lookalike_retrieve::{
+    BlockMaxima, CANDIDATES, Had, Hit, Ranker, Ties, blend_repeats, map_scores, mask, new_items, select, select_among,
+};
 use lookalike_train::Scorer;
 use lookalike_train::device::Device;
 use rayon::prelude::*;
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aid::Aid;
 use crate::buckets::{Bucket, buckets};
+use crate::ranker::Shortlists;
 
 /// Ranks judged per list.
 const DEPTH: usize = 20;
@@ -78,6 +81,15 @@ pub struct Bench<'a> {
     ties: Ties,
     /// A GPU here helps with lists in which repeats do not count.
     device: Option<&'a Device>,
+    /// New items per user that [`Self::choose`] keeps for a ranker to learn from, at least.
+    kept: usize,
+}
+
+/// What a model is chosen by.
+pub struct Choice {
+    pub figure: f64,
+    pub weight: Option<f64>,
+    pub lists: Shortlists,
 }
 
 /// One user's three lists, judged; `None` where nothing of the kind is held out. Without repeats there is but one view.
@@ -101,12 +113,17 @@ impl<'a> Bench<'a> {
         let users: Vec<_> = truth.rows().filter(|&user| !truth.cols(user).is_empty()).collect();
         let had = |user: UserRow, item: &u32| history.cols(user).binary_search(item).is_ok();
         let repeats = users.iter().any(|&user| truth.cols(user).iter().any(|item| had(user, item)));
-        Self { history, truth, users, repeats, ties: Ties::Shuffled, device: None }
+        Self { history, truth, users, repeats, ties: Ties::Shuffled, device: None, kept: 0 }
     }
 
     /// The validation part, for [`Self::choose`]: at most [`CHOSEN_BY`] users, drawn by the seed.
     pub fn to_choose_by(data: &'a Dataset, device: &'a Device, seed: u64) -> Self {
         Self { device: Some(device), ..Self::new(&data.train, &data.validation) }.of_at_most(CHOSEN_BY, seed)
+    }
+
+    /// Keeps what a ranker learns from.
+    pub fn keeping(self) -> Self {
+        Self { kept: CANDIDATES, ..self }
     }
 
     /// The same with another order of equal scores.
@@ -148,42 +165,101 @@ impl<'a> Bench<'a> {
                     repeat: None,
                     novel: Some((judge(&list, truth), list)),
                 };
-                self.novel_lists(learned, DEPTH).map(judge_one).collect()
+                self.novel_lists(learned, DEPTH).map(|(hits, truth)| judge_one((rows(&hits), truth))).collect()
             }
         };
         self.figures(name, lists)
     }
 
-    /// ndcg@`depth` on novel items, and the weight of the history term that does best on all items (ndcg@10), if repeats
-    /// exist. This is what an epoch is judged by.
-    pub fn choose(&self, learned: &Learned, depth: usize) -> (f64, Option<f64>) {
-        let mean = |figures: Vec<f64>| figures.iter().sum::<f64>() / figures.len().max(1) as f64;
-        if !self.repeats {
-            let lists = self.novel_lists(learned, depth);
-            return (mean(lists.map(|(list, truth)| ndcg(&list, truth, depth)).collect()), None);
-        }
-        let judged = self.map_scores(learned, |user, scores| {
-            let blended = self.blended(user, scores);
-            (self.novel(user, scores, depth).map(|(list, truth)| ndcg(&list, &truth, depth)), blended)
+    /// Figures of a model whose candidates a ranker orders once more, in the lists that it is used for.
+    pub fn ranked(&self, name: &str, learned: &Learned, weight: Option<f64>, ranker: &Ranker<'_>) -> Figures {
+        let lists = self.map_scores(learned, |user, scores| {
+            let (had, times) = (self.history.cols(user), self.history.weights(user));
+            let whole = ranker.ranks_new() && (ranker.ranks_all() || !self.repeats);
+            let mut lists = match whole && !had.is_empty() {
+                true => Lists { all: None, repeat: None, novel: None },
+                false => self.lists(user, &mut scores.to_vec(), weight),
+            };
+            if had.is_empty() {
+                return lists;
+            }
+            let (known, new) = self.parted(user);
+            if ranker.ranks_all() && self.repeats {
+                let mine: Vec<f32> = had.iter().map(|&item| scores[item as usize]).collect();
+                let all = ranker.all_items(user, &mut scores.to_vec(), None, DEPTH);
+                lists.all = Some(ranked(&all, self.truth.cols(user)));
+                lists.repeat = (!known.is_empty()).then(|| ranked(&ranker.again(user, &mine, DEPTH), &known));
+            }
+            if ranker.ranks_new() && !new.is_empty() {
+                mask(scores, had);
+                let hits = select(scores, CANDIDATES, self.ties);
+                let hits = ranker.new_items(Had { items: had, weights: times }, hits, DEPTH);
+                lists.novel = Some(ranked(&hits, &new));
+            }
+            lists
         });
-        let total = |at: usize| judged.iter().map(|(_, blended)| blended[at]).sum::<f64>();
-        let totals: Vec<f64> = (0..WEIGHTS.len()).map(total).collect();
-        let first_best = (0..WEIGHTS.len()).rev().max_by(|&a, &b| totals[a].total_cmp(&totals[b]));
-        let novel = judged.iter().filter_map(|(novel, _)| *novel).collect();
-        (mean(novel), Some(WEIGHTS[first_best.unwrap_or(0)]))
+        self.figures(name, lists)
     }
 
-    /// ndcg@10 on all items for each of [`WEIGHTS`]. Only what the user had and the best of the rest can come first,
-    /// whatever the weight, so no more than these are ranked again for each.
-    fn blended(&self, user: UserRow, scores: &[f32]) -> Vec<f64> {
+    /// The users with held-out items, in the order of their rows.
+    pub fn users(&self) -> &[UserRow] {
+        &self.users
+    }
+
+    /// How many items there are.
+    pub fn items(&self) -> usize {
+        self.truth.n_cols()
+    }
+
+    /// What is held out of a user: items that the user had before, and new ones.
+    pub fn parted(&self, user: UserRow) -> (Vec<u32>, Vec<u32>) {
+        let had = self.history.cols(user);
+        self.truth.cols(user).iter().partition(|item| had.binary_search(item).is_ok())
+    }
+
+    /// What an epoch is judged by: ndcg@`depth` on novel items, and the weight of the history term that does best on all
+    /// items (ndcg@10), if repeats exist. With it come the lists that a ranker learns from, if they are kept.
+    pub fn choose(&self, learned: &Learned, depth: usize) -> Choice {
+        let mean = |figures: Vec<f64>| figures.iter().sum::<f64>() / figures.len().max(1) as f64;
+        let most = depth.max(self.kept);
+        if !self.repeats {
+            let lists: Vec<_> = self.novel_lists(learned, most).collect();
+            let judged = |(hits, truth): &(Vec<Hit<ItemRow>>, &[u32])| ndcg(&rows(hits), truth, depth);
+            let figure = mean(lists.iter().map(judged).collect());
+            let lists = lists.into_iter().map(|(hits, _)| (hits, Vec::new()));
+            let lists = if self.kept > 0 { Shortlists::new(lists) } else { Shortlists::default() };
+            return Choice { figure, weight: None, lists };
+        }
+        let judged = self.map_scores(learned, |user, scores| {
+            let (had, mut standard) = (self.history.cols(user), scores.to_vec());
+            blend_repeats(&mut standard, &[], &[], 0.0);
+            let blended = self.blended(user, &standard);
+            let mine: Vec<f32> = had.iter().map(|&item| standard[item as usize]).collect();
+            mask(scores, had);
+            let mut hits = select(scores, most, self.ties);
+            let (_, new) = self.parted(user);
+            let figure = (!new.is_empty()).then(|| ndcg(&rows(&hits), &new, depth));
+            hits.iter_mut().for_each(|hit| hit.score = standard[hit.row.index()]);
+            (figure, blended, (hits, mine))
+        });
+        let total = |at: usize| judged.iter().map(|(_, blended, _)| blended[at]).sum::<f64>();
+        let totals: Vec<f64> = (0..WEIGHTS.len()).map(total).collect();
+        let first_best = (0..WEIGHTS.len()).rev().max_by(|&a, &b| totals[a].total_cmp(&totals[b]));
+        let figure = mean(judged.iter().filter_map(|(novel, ..)| *novel).collect());
+        let lists = judged.into_iter().map(|(.., lists)| lists);
+        let lists = if self.kept > 0 { Shortlists::new(lists) } else { Shortlists::default() };
+        Choice { figure, weight: Some(WEIGHTS[first_best.unwrap_or(0)]), lists }
+    }
+
+    /// ndcg@10 on all items for each of [`WEIGHTS`], from standardised scores. Only what the user had and the best of the
+    /// rest can come first, whatever the weight, so no more than these are ranked again for each.
+    fn blended(&self, user: UserRow, standard: &[f32]) -> Vec<f64> {
         let (had, times) = (self.history.cols(user), self.history.weights(user));
-        let mut standard = scores.to_vec();
-        blend_repeats(&mut standard, &[], &[], 0.0);
-        let mut others = standard.clone();
+        let mut others = standard.to_vec();
         mask(&mut others, had);
         let others = select::<ItemRow>(&others, DEPTH, self.ties);
         let rows: Vec<u32> = had.iter().copied().chain(others.iter().map(|hit| hit.row.get())).collect();
-        let mut blended = standard.clone();
+        let mut blended = standard.to_vec();
         let judge_one = |&weight: &f64| {
             for (&item, &n) in had.iter().zip(times) {
                 blended[item as usize] = standard[item as usize] + (weight * f64::from(n).ln_1p()) as f32;
@@ -201,20 +277,19 @@ impl<'a> Bench<'a> {
 
     /// The list of every user with its truth, where nothing held out is a repeat: what the user had is masked as the
     /// scores come, and whole rows of scores are never kept.
-    fn novel_lists(&self, learned: &Learned, depth: usize) -> impl Iterator<Item = (Vec<u32>, &[u32])> {
+    fn novel_lists(&self, learned: &Learned, depth: usize) -> impl Iterator<Item = (Vec<Hit<ItemRow>>, &[u32])> {
         let history = |user| (self.history.cols(user), self.history.weights(user));
         // Lists are the same with and without help, so a device that cannot take the table is no failure.
         let aid = self.device.zip(learned.items()).and_then(|(device, items)| Aid::new(device, items).ok()?);
         let by = aid.as_ref().map(|aid| aid as &dyn BlockMaxima);
         let lists = new_items(learned, &self.users, &history, depth, self.ties, by);
         let truth = self.users.iter().map(|&user| self.truth.cols(user));
-        lists.into_iter().map(|hits| rows(&hits)).zip(truth)
+        lists.into_iter().zip(truth)
     }
 
     fn lists(&self, user: UserRow, scores: &mut [f32], weight: Option<f64>) -> Lists {
         let all = self.repeats.then(|| self.all(user, scores, weight));
-        let had = self.history.cols(user);
-        let known: Vec<u32> = self.truth.cols(user).iter().copied().filter(|i| had.binary_search(i).is_ok()).collect();
+        let (had, (known, _)) = (self.history.cols(user), self.parted(user));
         let repeat = (!known.is_empty()).then(|| {
             let mut scores = scores.to_vec();
             if let Some(weight) = weight {
@@ -236,8 +311,7 @@ impl<'a> Bench<'a> {
 
     /// The list of new items and what of them is held out. Uses the scores up: those of items the user had are masked.
     fn novel(&self, user: UserRow, scores: &mut [f32], depth: usize) -> Option<(Vec<u32>, Vec<u32>)> {
-        let had = self.history.cols(user);
-        let truth: Vec<u32> = self.truth.cols(user).iter().copied().filter(|i| had.binary_search(i).is_err()).collect();
+        let (had, (_, truth)) = (self.history.cols(user), self.parted(user));
         (!truth.is_empty()).then(|| {
             mask(scores, had);
             (rows(&select(scores, depth, self.ties)), truth)
@@ -314,8 +388,10 @@ mod tests {
         let bench = Bench::new(&history, &held_out);
         assert!(bench.repeats);
         bench.map_scores(&learned, |user, scores| {
+            let mut standard = scores.to_vec();
+            blend_repeats(&mut standard, &[], &[], 0.0);
             let dense: Vec<_> = WEIGHTS.iter().map(|&w| bench.all(user, scores, Some(w)).0.ndcg_10()).collect();
-            assert_eq!(bench.blended(user, scores), dense);
+            assert_eq!(bench.blended(user, &standard), dense);
         });
     }
 
@@ -339,9 +415,9 @@ mod tests {
         assert_eq!(short.model("m", &learned, None).buckets, long.model("m", &learned, None).buckets);
         assert!(short.model("m", &learned, None).views.is_none());
         for depth in [1, 10, 20] {
-            assert_eq!(short.choose(&learned, depth).0, long.choose(&learned, depth).0);
+            assert_eq!(short.choose(&learned, depth).figure, long.choose(&learned, depth).figure);
         }
-        let figure = short.choose(&learned, 10).0;
+        let figure = short.choose(&learned, 10).figure;
         assert!(figure > 0.0 && (figure - short.model("m", &learned, None).shown.ndcg_10).abs() < 1e-12);
     }
     #[test]
@@ -352,7 +428,7 @@ mod tests {
         let learned = Learned::Embeddings { users, items };
         let alone = Bench::new(&history, &held_out);
         let helped = Bench { device: Some(&device), ..Bench::new(&history, &held_out) };
-        assert_eq!(helped.choose(&learned, 10).0, alone.choose(&learned, 10).0);
+        assert_eq!(helped.choose(&learned, 10).figure, alone.choose(&learned, 10).figure);
         assert_eq!(helped.model("m", &learned, None).shown, alone.model("m", &learned, None).shown);
     }
 }

@@ -9,7 +9,7 @@ use lookalike_bundle::{Bundle, Learned, Row, UserRow};
 use crate::error::RetrieveError;
 use crate::few::{FEW, Prior};
 use crate::friends::Friends;
-use crate::segments::{Had, Segments};
+use crate::segments::{ItemsHad, Segments};
 
 /// One link of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ impl<'a> Chain<'a> {
     pub fn of(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
         let by_history = bundle.manifest.preset.get("kind").and_then(|kind| kind.as_str()) != Some("two-tower");
         let sizes = (bundle.users.len(), bundle.items.len());
-        let prior = Prior::new(Had::History(&bundle.history), sizes, Segments::of_bundle(bundle)?);
+        let prior = Prior::new(ItemsHad::History(&bundle.history), sizes, Segments::of_bundle(bundle)?);
         Ok(Self { bundle, friends: Friends::of_bundle(bundle)?, prior, by_history })
     }
 

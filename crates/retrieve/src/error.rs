@@ -102,6 +102,20 @@ pub enum RetrieveError {
         /// The newest version this program reads.
         known: u32,
     },
+    /// A file of a ranker that cannot be right.
+    #[error("`ranker.safetensors` of the bundle cannot be used: its {problem}")]
+    Ranker {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// One written by a newer version.
+    #[error("`ranker.safetensors` has format version {found}, and {known} is the newest one known here")]
+    NewerRanker {
+        /// The version it states.
+        found: u32,
+        /// The newest version this program reads.
+        known: u32,
+    },
     /// A file of tensors that cannot be read.
     #[error(transparent)]
     Bundle(#[from] lookalike_bundle::BundleError),
@@ -139,9 +153,11 @@ impl RetrieveError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Recall { .. } => Some("raise `m` or `ef_construction`, or search exactly".into()),
-            Self::Newer { .. } | Self::NewerLists { .. } => Some("update lookalike to read it".into()),
+            Self::Newer { .. } | Self::NewerLists { .. } | Self::NewerRanker { .. } => {
+                Some("update lookalike to read it".into())
+            }
             Self::Damaged { .. } | Self::Older | Self::Stale => Some("`lookalike index` builds it anew".into()),
-            Self::Lists { .. } => Some("train again".into()),
+            Self::Lists { .. } | Self::Ranker { .. } => Some("train again".into()),
             Self::Bundle(error) => error.hint(),
             Self::NoFolding { .. } => Some("train `ials` or `two-tower`, or train again with the new history".into()),
             Self::NoRepeat { .. } => Some("ask without repeats, or train again".into()),

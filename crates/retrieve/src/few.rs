@@ -7,7 +7,7 @@
 use lookalike_bundle::{Row, UserRow};
 
 use crate::recommend::standardise;
-use crate::segments::{Had, Segments, Shares};
+use crate::segments::{ItemsHad, Segments, Shares};
 
 /// Users with at most so many different items have few.
 pub const FEW: usize = 20;
@@ -23,7 +23,7 @@ pub struct Prior<'a> {
 impl<'a> Prior<'a> {
     /// Counts who had what: `had` tells the items of each of so many users, ascending, out of so many items. Those without any
     /// stand behind all others.
-    pub fn new(had: Had<'a>, (users, items): (usize, usize), segments: Option<Segments>) -> Self {
+    pub fn new(had: ItemsHad<'a>, (users, items): (usize, usize), segments: Option<Segments>) -> Self {
         let mut popularity = vec![0.0; items];
         let all = (0..users as u32).map(|user| had.of(UserRow::new(user)));
         let mut in_use = 0;
@@ -77,7 +77,7 @@ mod tests {
         let pairs = [(0, 2), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)];
         let entries = pairs.map(|(user, item)| (UserRow::new(user), ItemRow::new(item), 1.0));
         let history = History::new(3, 4, entries).unwrap();
-        let prior = Prior::new(Had::History(&history), (3, 4), None);
+        let prior = Prior::new(ItemsHad::History(&history), (3, 4), None);
         let order = |items: usize, k: f64| {
             let mut scores = [4.0, 3.0, 2.0, 1.0];
             prior.blend(UserRow::new(0), items, k, &mut scores);

@@ -20,6 +20,7 @@ mod lists;
 mod maxima;
 mod metric;
 mod product;
+mod rank;
 mod recommend;
 mod scores;
 mod seeds;
@@ -40,8 +41,11 @@ pub use friends::{FRIENDS, Friends};
 pub use index::{Audit, Index, IndexSettings, Within};
 pub use maxima::{Aided, BlockMaxima, block_starts};
 pub use metric::{Metric, Space};
+pub use rank::{
+    AGAIN, Again, CANDIDATES, Choices, Had, Linear, NEW, RANKER, Ranker, Reason, Signal, Signals, Weights, Why,
+};
 pub use recommend::{Recommender, blend_repeats};
 pub use scores::{map_scores, new_items};
-pub use segments::{Had, SEGMENTS, Segments};
+pub use segments::{ItemsHad, SEGMENTS, Segments};
 pub use similar::{lookalike_scores, lookalikes, similar, similar_by_weight, similar_to};
 pub use topk::{Hit, Ties, mask, select, select_among};

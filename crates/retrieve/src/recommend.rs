@@ -1,5 +1,6 @@
 //! Items for users of a bundle: new ones by the score of the model, or all with repeats blended in.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use roaring::RoaringBitmap;
 use crate::chain::{Chain, Link};
 use crate::error::RetrieveError;
 use crate::exact::{Among, Exact, Search};
+use crate::rank::{CANDIDATES, Had, Ranker, Reason};
 use crate::scores::{map_scores, queries};
 use crate::topk::{Hit, Ties, mask, select};
 
@@ -48,6 +50,7 @@ pub struct Recommender<'a> {
     rule: Rule<'a>,
     only: Option<Only<'a>>,
     chain: Option<&'a Chain<'a>>,
+    ranker: Option<&'a Ranker<'a>>,
 }
 
 /// The items that may be recommended, and their embeddings side by side where there are any.
@@ -68,18 +71,20 @@ enum Rule<'a> {
 impl<'a> Recommender<'a> {
     /// Recommends items that the user has no history with, after a look at every item.
     pub fn new(bundle: &'a Bundle) -> Self {
-        Self { bundle, rule: Rule::New, only: None, chain: None }
+        Self { bundle, rule: Rule::New, only: None, chain: None, ranker: None }
     }
 
     /// The same by a search over the items of the bundle; `users` are its embeddings of users.
     pub fn through(bundle: &'a Bundle, users: &'a Matrix, search: &'a dyn Search) -> Self {
-        Self { bundle, rule: Rule::Search(users, search), only: None, chain: None }
+        Self { bundle, rule: Rule::Search(users, search), only: None, chain: None, ranker: None }
     }
 
     /// Recommends any item; what the user did before counts as the bundle's manifest says.
     pub fn with_repeats(bundle: &'a Bundle) -> Result<Self, RetrieveError> {
         match &bundle.manifest.repeat {
-            Some(repeat) => Ok(Self { bundle, rule: Rule::Repeat(repeat.weight), only: None, chain: None }),
+            Some(repeat) => {
+                Ok(Self { bundle, rule: Rule::Repeat(repeat.weight), only: None, chain: None, ranker: None })
+            }
             None => Err(RetrieveError::NoRepeat { model: bundle.manifest.model.clone() }),
         }
     }
@@ -97,6 +102,19 @@ impl<'a> Recommender<'a> {
     /// Has the links of a chain answer for the users that the model knows nothing of.
     pub fn falling_back(self, chain: &'a Chain<'a>) -> Self {
         Self { chain: Some(chain), ..self }
+    }
+
+    /// Has a ranker order once more what the model puts first, for users with a history and in lists that it is used for.
+    pub fn ranked(self, ranker: &'a Ranker<'a>) -> Self {
+        Self { ranker: Some(ranker), ..self }
+    }
+
+    /// The ranker of its lists, if they are ranked by one.
+    pub fn ranker(&self) -> Option<&'a Ranker<'a>> {
+        self.ranker.filter(|ranker| match self.rule {
+            Rule::Repeat(_) => ranker.ranks_all(),
+            Rule::New | Rule::Search(..) => ranker.ranks_new(),
+        })
     }
 
     /// Takes out of the running what may not be recommended.
@@ -186,28 +204,90 @@ impl<'a> Recommender<'a> {
     fn by_model(&self, users: &[UserRow], k: usize) -> Vec<Vec<Hit<ItemRow>>> {
         let Bundle { learned, history, .. } = self.bundle;
         let had = |user: UserRow| (history.items(user), history.weights(user));
-        match (&self.rule, learned) {
-            (Rule::New, Learned::Embeddings { users: table, items }) => {
-                self.exact(items).search_all(&queries(table, users), k, &|at| history.items(users[at]))
-            }
-            (Rule::New, Learned::ItemWeights(_)) => map_scores(learned, users, &had, |at, scores| {
-                self.keep(scores);
-                mask(scores, history.items(users[at]));
-                select(scores, k, Ties::Shuffled)
+        match self.rule {
+            Rule::Repeat(weight) => map_scores(learned, users, &had, |at, scores| {
+                match self.ranker().filter(|_| !history.items(users[at]).is_empty()) {
+                    Some(ranker) => ranker.all_items(users[at], scores, self.items(), k),
+                    None => {
+                        blend_repeats(scores, history.items(users[at]), history.weights(users[at]), weight);
+                        self.keep(scores);
+                        select(scores, k, Ties::Shuffled)
+                    }
+                }
             }),
-            (Rule::Search(table, search), _) => {
-                search.search_all(&queries(table, users), k, &|at| history.items(users[at]))
-            }
-            (Rule::Repeat(weight), _) => map_scores(learned, users, &had, |at, scores| {
-                blend_repeats(scores, history.items(users[at]), history.weights(users[at]), *weight);
-                self.keep(scores);
-                select(scores, k, Ties::Shuffled)
-            }),
+            _ => self.rank(self.candidates(users, self.depth(k)), &|at| had(users[at]), k),
         }
     }
 
+    /// New items for each of some users as the model has them.
+    fn candidates(&self, users: &[UserRow], k: usize) -> Vec<Vec<Hit<ItemRow>>> {
+        let Bundle { learned, history, .. } = self.bundle;
+        match (&self.rule, learned) {
+            (Rule::Search(table, search), _) => {
+                search.search_all(&queries(table, users), k, &|at| history.items(users[at]))
+            }
+            (_, Learned::Embeddings { users: table, items }) => {
+                self.exact(items).search_all(&queries(table, users), k, &|at| history.items(users[at]))
+            }
+            (_, Learned::ItemWeights(_)) => {
+                let had = |user: UserRow| (history.items(user), history.weights(user));
+                map_scores(learned, users, &had, |at, scores| {
+                    self.keep(scores);
+                    mask(scores, history.items(users[at]));
+                    select(scores, k, Ties::Shuffled)
+                })
+            }
+        }
+    }
+
+    /// How many items of the model a list of `k` new ones needs.
+    fn depth(&self, k: usize) -> usize {
+        self.ranker().map_or(k, |_| k.max(CANDIDATES))
+    }
+
+    /// Lists of new items ranked once more, if there is a ranker for them.
+    fn rank<'h>(
+        &self,
+        lists: Vec<Vec<Hit<ItemRow>>>,
+        had: &(dyn Fn(usize) -> (&'h [u32], &'h [f32]) + Sync),
+        k: usize,
+    ) -> Vec<Vec<Hit<ItemRow>>> {
+        let Some(ranker) = self.ranker() else { return lists };
+        let rank = |(at, mut hits): (usize, Vec<Hit<ItemRow>>)| {
+            let (items, weights) = had(at);
+            if items.is_empty() {
+                hits.truncate(k);
+                return hits;
+            }
+            ranker.new_items(Had { items, weights }, hits, k)
+        };
+        lists.into_par_iter().enumerate().map(rank).collect()
+    }
+
+    /// The items that may be recommended, if not all may.
+    fn items(&self) -> Option<&'a RoaringBitmap> {
+        self.only.as_ref().map(|only| only.items)
+    }
+
+    /// What each signal of the ranker adds to the score of an item that may be recommended to a user, by item. Nothing where
+    /// no ranker orders the user's list of `k`.
+    pub fn why(&self, user: UserRow, k: usize) -> BTreeMap<u32, Vec<Reason>> {
+        let Bundle { learned, history, .. } = self.bundle;
+        let had = Had { items: history.items(user), weights: history.weights(user) };
+        let by_model = self.chain.is_none_or(|chain| chain.link(user) == Link::Model);
+        let Some(ranker) = self.ranker().filter(|_| by_model && !had.items.is_empty()) else { return BTreeMap::new() };
+        let mut why = match self.rule {
+            Rule::Repeat(_) => map_scores(learned, &[user], &|_| (had.items, had.weights), |_, scores| {
+                ranker.why_all(user, scores, self.items(), k)
+            }),
+            _ => self.candidates(&[user], self.depth(k)).iter().map(|hits| ranker.why_new(had, hits)).collect(),
+        };
+        why.pop().unwrap_or_default()
+    }
+
     /// The same for users who are not in the bundle: `vectors` has a row for each, as [`crate::Folding`] makes them, and
-    /// `had` gives the items (ascending) and weights of what each had.
+    /// `had` gives the items (ascending) and weights of what each had. A ranker orders new items alone: when such a user
+    /// had what is not known.
     pub fn for_vectors<'h>(
         &self,
         vectors: &Matrix,
@@ -222,22 +302,29 @@ impl<'a> Recommender<'a> {
         };
         match &self.bundle.learned {
             Learned::Embeddings { items, .. } => match self.rule {
-                Rule::New => self.exact(items).search_all(vectors, k, &|at| had(at).0),
-                Rule::Search(_, search) => search.search_all(vectors, k, &|at| had(at).0),
+                Rule::New => self.rank(self.exact(items).search_all(vectors, self.depth(k), &|at| had(at).0), had, k),
+                Rule::Search(_, search) => {
+                    self.rank(search.search_all(vectors, self.depth(k), &|at| had(at).0), had, k)
+                }
                 Rule::Repeat(weight) => Exact::new(items).map_scores(vectors, |at, scores| blend(at, scores, weight)),
             },
             // Weights from item to item score a history, whoever has it.
             learned @ Learned::ItemWeights(_) => {
                 let rows: Vec<_> = (0..vectors.rows() as u32).map(UserRow::new).collect();
                 let history = |row: UserRow| had(row.index());
-                map_scores(learned, &rows, &history, |at, scores| match self.rule {
+                let depth = self.depth(k);
+                let lists = map_scores(learned, &rows, &history, |at, scores| match self.rule {
                     Rule::Repeat(weight) => blend(at, scores, weight),
                     _ => {
                         self.keep(scores);
                         mask(scores, had(at).0);
-                        select(scores, k, Ties::Shuffled)
+                        select(scores, depth, Ties::Shuffled)
                     }
-                })
+                });
+                match self.rule {
+                    Rule::Repeat(_) => lists,
+                    _ => self.rank(lists, had, k),
+                }
             }
         }
     }

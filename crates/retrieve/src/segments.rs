@@ -68,7 +68,7 @@ impl Segments {
 
 /// The items that users had, ascending.
 #[derive(Clone, Copy)]
-pub enum Had<'a> {
+pub enum ItemsHad<'a> {
     /// As a bundle has it.
     History(&'a History),
     /// One after the other; those of a user begin where `offsets` says.
@@ -80,7 +80,7 @@ pub enum Had<'a> {
     },
 }
 
-impl<'a> Had<'a> {
+impl<'a> ItemsHad<'a> {
     pub(crate) fn of(self, user: UserRow) -> &'a [u32] {
         match self {
             Self::History(history) => history.items(user),
@@ -91,7 +91,7 @@ impl<'a> Had<'a> {
 
 /// What the users of segments had, counted when it is first asked for.
 pub(crate) struct Shares<'a> {
-    had: Had<'a>,
+    had: ItemsHad<'a>,
     items: usize,
     segments: Segments,
     counted: OnceLock<Vec<Counted>>,
@@ -108,7 +108,7 @@ struct Counted {
 
 impl<'a> Shares<'a> {
     /// Of so many items that users had.
-    pub(crate) fn new(had: Had<'a>, items: usize, segments: Segments) -> Self {
+    pub(crate) fn new(had: ItemsHad<'a>, items: usize, segments: Segments) -> Self {
         Self { had, items, segments, counted: OnceLock::new() }
     }
 
@@ -223,7 +223,7 @@ mod tests {
             let mut bundle = bundle(6, 8);
             let entries = had.iter().map(|&(user, item)| (UserRow::new(user), ItemRow::new(item), 1.0));
             bundle.history = History::new(6, 8, entries).unwrap();
-            let shares = Shares::new(Had::History(&bundle.history), 8, segments(4, &lists));
+            let shares = Shares::new(ItemsHad::History(&bundle.history), 8, segments(4, &lists));
             let users = |of: &dyn Fn(usize) -> bool| -> Vec<u32> {
                 (0..6u32).filter(|&user| of(user as usize) && had.iter().any(|pair| pair.0 == user)).collect()
             };

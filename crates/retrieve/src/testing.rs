@@ -36,6 +36,7 @@ pub(crate) fn bundle(users: usize, items: usize) -> Bundle {
             best_epoch: 1,
             repeat: Some(Repeat { weight: 100.0, made_of: text() }),
             few: None,
+            ranker: None,
             metrics: Value::Null,
             index: None,
         },

@@ -49,6 +49,10 @@ pub struct Verdict {
     /// Anything the caller wants to find again with the chosen epoch; the trainer does not look at it.
     #[serde(skip_serializing_if = "serde_json::Value::is_null", default)]
     pub note: serde_json::Value,
+    /// What the caller wants to find again of the chosen epoch alone: it is too large for a note, and lies in the
+    /// checkpoint as long as no better epoch comes.
+    #[serde(skip)]
+    pub kept: Tensors,
 }
 
 /// What is known about one finished epoch; the lines of `log.jsonl`.
@@ -222,12 +226,13 @@ pub fn fit(
         checkpoint.restore(&mut *model, state.take())?;
         run.choose(&mut *model)?;
     }
-    let (best_epoch, verdict) = run.best();
+    let best_epoch = run.best_epoch();
     let mut model = make(data, Phase::Final, preset, device, seed)?;
     checkpoint.restore(&mut *model, state.take())?;
     while run.last(Phase::Final).is_none_or(|last| last < best_epoch) {
         run.epoch(&mut *model, Phase::Final, best_epoch)?;
     }
+    let verdict = run.best().and_then(|entry| entry.validation.clone());
     Ok(Fitted { learned: model.learned()?, tensors: model.weights()?, log: run.log, best_epoch, verdict })
 }
 
@@ -241,7 +246,7 @@ pub(crate) fn choose(
 ) -> Result<(Vec<Entry>, u32), FitError> {
     let mut run = Run { preset, checkpoint: None, watch, log: Vec::new() };
     run.choose(&mut *make(data, Phase::Choose, preset, device, seed)?)?;
-    let (best, _) = run.best();
+    let best = run.best_epoch();
     Ok((run.log, best))
 }
 
@@ -295,21 +300,19 @@ impl Run<'_> {
         self.log.iter().rev().find(|entry| entry.phase == phase).map(|entry| entry.epoch)
     }
 
-    /// The epoch with the best validation figure and what was said of it; the earliest of equals.
-    fn best(&self) -> (u32, Option<Verdict>) {
-        let figure = |entry: &Entry| entry.validation.as_ref().map_or(f64::NEG_INFINITY, |verdict| verdict.figure);
-        let mut best: Option<&Entry> = None;
-        for entry in self.log.iter().filter(|entry| entry.phase == Phase::Choose) {
-            if best.is_none_or(|best| figure(entry) > figure(best)) {
-                best = Some(entry);
-            }
-        }
-        best.map_or((self.preset.epochs, None), |entry| (entry.epoch, entry.validation.clone()))
+    /// The epoch with the best validation figure; the earliest of equals.
+    fn best(&self) -> Option<&Entry> {
+        best(&self.log).map(|at| &self.log[at])
+    }
+
+    /// Its number.
+    fn best_epoch(&self) -> u32 {
+        self.best().map_or(self.preset.epochs, |entry| entry.epoch)
     }
 
     /// Whether the choosing pass is over: epochs used up, or no better figure for `patience` epochs.
     fn chosen(&self) -> bool {
-        let over = |last| last >= self.preset.epochs || last - self.best().0 >= self.preset.patience;
+        let over = |last| last >= self.preset.epochs || last - self.best_epoch() >= self.preset.patience;
         self.last(Phase::Choose).is_some_and(over)
     }
 
@@ -347,12 +350,23 @@ impl Run<'_> {
             }
         };
         self.log.push(Entry { phase, epoch, loss: loss.map(short), validation, seconds });
+        let best = best(&self.log);
+        for (_, entry) in self.log.iter_mut().enumerate().filter(|(at, _)| Some(*at) != best) {
+            entry.validation.iter_mut().for_each(|verdict| verdict.kept.clear());
+        }
         if let Some(checkpoint) = self.checkpoint {
             checkpoint.save(model.state()?, &self.log)?;
         }
         self.watch.epoch(&self.log);
         Ok(())
     }
+}
+
+/// The place in the log of the epoch with the best validation figure; the earliest of equals.
+fn best(log: &[Entry]) -> Option<usize> {
+    let figure = |entry: &Entry| entry.validation.as_ref().map_or(f64::NEG_INFINITY, |verdict| verdict.figure);
+    let choosing = (0..log.len()).filter(|&at| log[at].phase == Phase::Choose);
+    choosing.reduce(|best, at| if figure(&log[at]) > figure(&log[best]) { at } else { best })
 }
 
 /// What must agree for a checkpoint to be continued, by name.
@@ -367,6 +381,9 @@ fn marks(preset: &Preset, device: &Device, identity: Identity<'_>) -> Marks {
     ]
 }
 
+/// What tensors are called in a checkpoint that are not of the model's state but kept for the caller.
+const KEPT: &str = "kept.";
+
 /// The file that a run is continued from.
 struct Checkpoint<'a> {
     path: &'a Path,
@@ -374,7 +391,10 @@ struct Checkpoint<'a> {
 }
 
 impl Checkpoint<'_> {
-    fn save(&self, state: Tensors, log: &[Entry]) -> Result<(), FitError> {
+    fn save(&self, mut state: Tensors, log: &[Entry]) -> Result<(), FitError> {
+        let kept = best(log).and_then(|at| log[at].validation.as_ref()).map(|verdict| &verdict.kept);
+        let named = kept.into_iter().flatten().map(|(name, tensor)| (format!("{KEPT}{name}"), tensor.clone()));
+        state.extend(named);
         let mut meta: std::collections::BTreeMap<_, _> =
             self.marks.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         meta.insert("log".into(), serde_json::to_string(log).unwrap_or_default());
@@ -386,14 +406,19 @@ impl Checkpoint<'_> {
         if !path.exists() {
             return Err(FitError::NoCheckpoint { path });
         }
-        let (state, meta) = read_tensors(&path)?;
+        let (mut state, meta) = read_tensors(&path)?;
+        let kept = state.extract_if(.., |name, _| name.starts_with(KEPT));
+        let kept: Tensors = kept.map(|(name, tensor)| (name[KEPT.len()..].to_owned(), tensor)).collect();
         for (what, value) in &self.marks {
             if meta.get(*what) != Some(value) {
                 return Err(FitError::OtherRun { path, what });
             }
         }
         let log = meta.get("log").and_then(|log| serde_json::from_str(log).ok());
-        let log = log.ok_or(FitError::BadCheckpoint { path, name: "log".into() })?;
+        let mut log: Vec<Entry> = log.ok_or(FitError::BadCheckpoint { path, name: "log".into() })?;
+        if let Some(verdict) = best(&log).and_then(|at| log[at].validation.as_mut()) {
+            verdict.kept = kept;
+        }
         Ok((Some(state), log))
     }
 

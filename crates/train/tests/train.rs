@@ -197,7 +197,7 @@ impl Watch for Observer<'_> {
     fn judge(&mut self, learned: &Learned) -> Verdict {
         let train = &self.data.train;
         let figure = novel_recall(train, &self.data.validation, |user| scores(learned, train, user));
-        Verdict { figure, note: serde_json::Value::Null }
+        Verdict { figure, note: serde_json::Value::Null, kept: Default::default() }
     }
 
     fn progress(&mut self, _: Phase, epoch: u32, epochs: u32, done: u64, total: u64) {
@@ -530,7 +530,7 @@ struct Improving(f64);
 impl Watch for Improving {
     fn judge(&mut self, _: &Learned) -> Verdict {
         self.0 += 1.0;
-        Verdict { figure: self.0, note: serde_json::Value::Null }
+        Verdict { figure: self.0, note: serde_json::Value::Null, kept: Default::default() }
     }
 
     fn progress(&mut self, _: Phase, _: u32, _: u32, _: u64, _: u64) {}

@@ -2,9 +2,10 @@
 
 use lookalike_bundle::Bundle;
 use lookalike_dataset::Dataset;
-use lookalike_retrieve::Chain;
+use lookalike_retrieve::{Chain, Ranker};
 use lookalike_train::{Friends, ItemKnn, PersonalFrequency, Popularity, Random, Scorer};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::buckets::{Bucket, CELLS};
 use crate::changed;
@@ -13,6 +14,7 @@ use crate::cold::Cold;
 use crate::failure::Failure;
 use crate::few::Blended;
 use crate::judge::{Bench, Figures, PROTOCOL};
+use crate::ranker::Findings;
 use crate::run::Run;
 use crate::say::{Say, grouped, table};
 use crate::workspace::Workspace;
@@ -29,6 +31,8 @@ pub struct Evaluation {
     pub held_out_pairs: usize,
     pub unknown_pairs: usize,
     pub models: Vec<Figures>,
+    /// What the ranker was found to be worth on the validation part, if one was tried.
+    pub ranker: Option<Value>,
     /// Users without a history, link by link; nothing if none of them has held-out items.
     pub cold: Option<Cold>,
     /// Users with few items, where their scores are blended.
@@ -65,6 +69,11 @@ impl Evaluation {
         let weight = bundle.manifest.repeat.as_ref().map(|repeat| repeat.weight);
         let model = |bench: &Bench<'_>| bench.model(&bundle.manifest.model, &bundle.learned, weight);
         let mut models = vec![model(&bench).behind(model(&cold))];
+        if let Some(ranker) = Ranker::of_bundle(bundle)? {
+            let name = format!("{} + ranker", bundle.manifest.model);
+            let ranked = |bench: &Bench<'_>| bench.ranked(&name, &bundle.learned, weight, &ranker);
+            models.push(ranked(&bench).behind(ranked(&cold)));
+        }
         let mut add = |scorer: &dyn Scorer| models.push(bench.baseline(scorer).behind(cold.baseline(scorer)));
         add(&ItemKnn::new(&data.full, NEIGHBOURS));
         add(&PersonalFrequency::new(&data.full));
@@ -81,6 +90,7 @@ impl Evaluation {
             held_out_pairs: data.test.pairs,
             unknown_pairs: data.test.unknown,
             models,
+            ranker: bundle.manifest.ranker.clone(),
             cold: Cold::of(bundle, &data.test.cold)?,
             few: Blended::of(bundle, &Chain::of(bundle)?, &data.test.truth),
         })
@@ -128,6 +138,9 @@ impl Evaluation {
         if let Some(repeat) = bundle.manifest.repeat.as_ref().filter(|_| self.users > 0) {
             text.push_str(&format!("\n{}: repeat and all rank by {}", bundle.manifest.model, repeat.made_of));
         }
+        if let Some(findings) = findings(bundle) {
+            text.push_str(&format!("\n{}", findings.text()));
+        }
         text.push_str(&format!("\n\nnew items, by how many different items a user had\n{}", self.by_activity()));
         if let Some(few) = &self.few {
             text.push_str(&format!("\n\n{}", few.text()));
@@ -159,4 +172,9 @@ impl Evaluation {
         let header = [&["items had", "users", ""][..], &CELLS].concat();
         table(&header, &rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>())
     }
+}
+
+/// What was found of the ranker of a bundle, if one was tried.
+pub fn findings(bundle: &Bundle) -> Option<Findings> {
+    bundle.manifest.ranker.as_ref().and_then(|ranker| serde_json::from_value(ranker.clone()).ok())
 }

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use lookalike_bundle::{Bundle, Extra, ItemRow, Learned, Row, UserRow};
-use lookalike_retrieve::{Chain, Folding, Hit, INDEX, Index, Link, Recommender, Search};
+use lookalike_retrieve::{Chain, Folding, Hit, INDEX, Index, Link, Ranker, Recommender, Search};
 use lookalike_store::{Project, Store};
 use roaring::RoaringBitmap;
 use serde_json::json;
 
 use super::recommend_all;
 use crate::cli::{Common, Recommend};
+use crate::explain::{self, Told};
 use crate::failure::Failure;
 use crate::history::{Histories, Known};
 use crate::run::{self, Run};
@@ -20,8 +21,10 @@ pub fn run(common: &Common, args: &Recommend, say: &Say) -> Result<(), Failure> 
     let only = args.condition.as_deref().map(|condition| allowed(common, &bundle, condition, say)).transpose()?;
     let index = if args.exact || args.repeat { None } else { index_of(&bundle)? };
     let chain = Chain::of(&bundle)?;
+    let ranker = Ranker::of_bundle(&bundle)?;
+    let answering = Answering { bundle: &bundle, chain: &chain, ranker: ranker.as_ref(), only: only.as_ref() };
     if let Some(out) = &args.out {
-        return recommend_all::run(common, (&bundle, &chain), index.as_ref(), only.as_ref(), args, out, say);
+        return recommend_all::run(common, &answering, index.as_ref(), args, out, say);
     }
     let search = index.as_ref().map(|index| through(index, only.as_ref()));
     let recommender = match (&search, &bundle.learned) {
@@ -29,13 +32,19 @@ pub fn run(common: &Common, args: &Recommend, say: &Say) -> Result<(), Failure> 
         _ if args.repeat => Recommender::with_repeats(&bundle)?,
         _ => Recommender::new(&bundle),
     };
-    let recommender = among(recommender, only.as_ref()).falling_back(&chain);
+    let recommender = answering.complete(recommender);
     match (&args.user, &args.history) {
-        (_, Some(file)) => folded(&bundle, &recommender, args.k, file, index.is_some(), say),
+        (_, Some(file)) => {
+            let ranked = !args.repeat && recommender.ranker().is_some();
+            let how =
+                if ranked { format!("{}, and ranked", how(index.is_some())) } else { how(index.is_some()).to_owned() };
+            folded(&bundle, &recommender, args.k, file, &how, say)
+        }
         (Some(id), None) => {
             let user = run::user(&bundle, id)?;
             let hits = recommender.for_users(&[user], args.k).pop().unwrap_or_default();
-            one(&bundle, user, chain.link(user), &hits, index.is_some(), say)
+            let why = args.explain.then(|| why(&answering, &recommender, user, &hits, args));
+            one(&answering, &recommender, user, (&hits, why), index.is_some(), say)
         }
         (None, None) => Err(Failure::wrong_use("no user was named, no history, and no file for all users")),
     }
@@ -52,11 +61,26 @@ fn index_of(bundle: &Bundle) -> Result<Option<Index>, Failure> {
     Ok(Some(index))
 }
 
-/// The same recommender, which keeps to some items if there is a condition.
-pub fn among<'a>(recommender: Recommender<'a>, only: Option<&'a RoaringBitmap>) -> Recommender<'a> {
-    match only {
-        Some(only) => recommender.among(only),
-        None => recommender,
+/// What every recommender of a bundle has.
+pub struct Answering<'a> {
+    pub bundle: &'a Bundle,
+    pub chain: &'a Chain<'a>,
+    pub ranker: Option<&'a Ranker<'a>>,
+    pub only: Option<&'a RoaringBitmap>,
+}
+
+impl<'a> Answering<'a> {
+    /// The same recommender, which keeps to some items if there is a condition, falls back on the chain and ranks.
+    pub fn complete(&self, recommender: Recommender<'a>) -> Recommender<'a> {
+        let recommender = match self.only {
+            Some(only) => recommender.among(only),
+            None => recommender,
+        };
+        let recommender = recommender.falling_back(self.chain);
+        match self.ranker {
+            Some(ranker) => recommender.ranked(ranker),
+            None => recommender,
+        }
     }
 }
 
@@ -94,17 +118,39 @@ fn how(by_index: bool) -> &'static str {
     if by_index { "found through the index" } else { "every item compared" }
 }
 
-fn one(
-    bundle: &Bundle,
+/// What can be said of why each item of a list is there.
+fn why(
+    answering: &Answering<'_>,
+    recommender: &Recommender<'_>,
     user: UserRow,
-    link: Link,
     hits: &[Hit<ItemRow>],
+    args: &Recommend,
+) -> Vec<Vec<Told>> {
+    let bundle = answering.bundle;
+    let reasons = recommender.why(user, args.k);
+    let weight = bundle.manifest.repeat.as_ref().filter(|_| args.repeat).map(|repeat| repeat.weight);
+    let link = answering.chain.link(user);
+    let of = |hit: &Hit<ItemRow>| match reasons.get(&hit.row.get()) {
+        Some(reasons) => explain::ranked(bundle, reasons),
+        None => explain::unranked(bundle, user, link, hit, weight.filter(|_| reasons.is_empty())),
+    };
+    hits.iter().map(of).collect()
+}
+
+fn one(
+    answering: &Answering<'_>,
+    recommender: &Recommender<'_>,
+    user: UserRow,
+    (hits, why): (&[Hit<ItemRow>], Option<Vec<Vec<Told>>>),
     by_index: bool,
     say: &Say,
 ) -> Result<(), Failure> {
+    let (bundle, link) = (answering.bundle, answering.chain.link(user));
     let id = bundle.users.id(user);
     let had = bundle.history.items(user).len();
+    let ranked = link == Link::Model && had > 0 && recommender.ranker().is_some();
     let by = match link {
+        Link::Model if ranked => format!("answered by the model, {}, and ranked", how(by_index)),
         Link::Model => format!("answered by the model, {}", how(by_index)),
         Link::Blend => {
             "answered by the model, blended with what users like this one had, since they had few".to_owned()
@@ -118,8 +164,24 @@ fn one(
         }
     };
     say.line(format!("user {id}: {had} items in the history; {by}"));
-    say.line(table(&["", "item", "score"], &run::hit_rows(bundle, hits)));
-    say.json(&json!({ "user": id, "by": link.name(), "items": run::hits_json(bundle, hits, "score") }))
+    let table = table(&["", "item", "score"], &run::hit_rows(bundle, hits));
+    let mut items = run::hits_json(bundle, hits, "score");
+    match why {
+        None => say.line(table),
+        Some(why) => {
+            if let Some(day) = &bundle.manifest.learned_before {
+                say.line(format!("as of {day}; shares are of all that speaks for an item"));
+            }
+            let mut lines = table.lines();
+            say.line(lines.next().unwrap_or_default());
+            for ((line, item), why) in lines.zip(&mut items).zip(why) {
+                say.line(line);
+                why.iter().for_each(|told| say.line(told.line()));
+                item["why"] = why.iter().map(Told::json).collect();
+            }
+        }
+    }
+    say.json(&json!({ "user": id, "by": link.name(), "ranked": ranked, "items": items }))
 }
 
 /// Lists for the users of a file, from what it says they had; a user of the bundle also had what the bundle says.
@@ -128,7 +190,7 @@ fn folded(
     recommender: &Recommender<'_>,
     k: usize,
     file: &Path,
-    by_index: bool,
+    how: &str,
     say: &Say,
 ) -> Result<(), Failure> {
     let folding = Folding::of_users(bundle)?;
@@ -148,7 +210,7 @@ fn folded(
     let lists = recommender.for_vectors(&histories.fold(&folding)?, &weights, k);
     let mut users = Vec::new();
     for (known, hits) in histories.known.iter().zip(&lists) {
-        say.line(format!("user {}: {} items in the history; {}", known.name(), known.rows.len(), how(by_index)));
+        say.line(format!("user {}: {} items in the history; {how}", known.name(), known.rows.len()));
         say.line(table(&["", "item", "score"], &run::hit_rows(bundle, hits)));
         let items = run::hits_json(bundle, hits, "score");
         users.push(json!({ "user": known.id, "history": known.rows.len(), "items": items }));

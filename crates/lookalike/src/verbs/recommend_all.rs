@@ -21,11 +21,10 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
-use roaring::RoaringBitmap;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::recommend::{among, through};
+use super::recommend::{Answering, through};
 use crate::aid::Aid;
 use crate::cli::{Common, Recommend};
 use crate::cold::counts;
@@ -61,20 +60,20 @@ impl Way<'_> {
 /// Writes user, rank, item and score of every list, and which link of the chain it is by.
 pub fn run(
     common: &Common,
-    (bundle, chain): (&Bundle, &Chain<'_>),
+    answering: &Answering<'_>,
     index: Option<&Index>,
-    only: Option<&RoaringBitmap>,
     args: &Recommend,
     out: &Path,
     say: &Say,
 ) -> Result<(), Failure> {
+    let &Answering { bundle, chain, only, .. } = answering;
     let Learned::Embeddings { users, items } = &bundle.learned else {
         let rule = if args.repeat { Recommender::with_repeats(bundle)? } else { Recommender::new(bundle) };
-        return write(bundle, chain, vec![Way::cpu(among(rule, only).falling_back(chain))], args, out, say);
+        return write(bundle, chain, vec![Way::cpu(answering.complete(rule))], args, out, say);
     };
     if args.repeat {
-        let rule = among(Recommender::with_repeats(bundle)?, only);
-        return write(bundle, chain, vec![Way::cpu(rule.falling_back(chain))], args, out, say);
+        let rule = answering.complete(Recommender::with_repeats(bundle)?);
+        return write(bundle, chain, vec![Way::cpu(rule)], args, out, say);
     }
     let some = only.map(|only| Among::new(items, only));
     let exact = some.as_ref().map_or(Exact::new(items), Among::exact);
@@ -90,7 +89,7 @@ pub fn run(
     let search = index.map(|index| (through(index, only), index.audit().recall_at_10));
     let mut ways: Vec<Way<'_>> = Vec::new();
     let mut way = |what: String, search, recall| {
-        let recommender = among(Recommender::through(bundle, users, search), only).falling_back(chain);
+        let recommender = answering.complete(Recommender::through(bundle, users, search));
         ways.push(Way { what, recommender, recall });
     };
     // A GPU that was asked for is not left for the CPU.
@@ -166,6 +165,10 @@ fn write(
     }
     let (lines, people) = (grouped(rows), grouped(count as u64));
     say.line(format!("{lines} rows for {people} users in {}, made {}", out.display(), way.what));
+    let ranked = way.recommender.ranker().is_some();
+    if ranked {
+        say.line("ranked: the lists of users with a history");
+    }
     let by = counts(chain, (0..count as u32).map(UserRow::new));
     let told: Vec<_> = by
         .iter()
@@ -174,7 +177,7 @@ fn write(
         .collect();
     say.line(format!("answered by: {}", told.join(", ")));
     say.json(&json!({ "out": out, "rows": rows, "users": count, "way": way.what, "through_index": through,
-        "measured": rates, "kept_users": kept, "by": by }))
+        "measured": rates, "kept_users": kept, "ranked": ranked, "by": by }))
 }
 
 /// Measures some ways, if there are several, and takes the fastest exact one, or the index where it is clearly faster.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
 use jiff::civil::Date;
-use lookalike_bundle::{Bundle, Few, History, ItemRow, Learned, Manifest, Repeat, Row};
+use lookalike_bundle::{Bundle, Extra, Few, History, ItemRow, Learned, Manifest, Repeat, Row};
 use lookalike_dataset::{Dataset, Features};
 use lookalike_portrait::Catalogue;
-use lookalike_retrieve::{Audit, FEW, IndexSettings};
+use lookalike_retrieve::{Audit, FEW, IndexSettings, RANKER, Ranker, Recommender, Signals};
 use lookalike_store::Project;
 use lookalike_train::device::{self, Device, DeviceChoice};
 use lookalike_train::{Entry, FitError, Fitted, Identity, Knobs, Phase, Plan, Preset, TwoTower, Verdict, Watch, fit};
@@ -22,8 +23,9 @@ use crate::cli::{Common, Train};
 use crate::cold::untouched;
 use crate::failure::{Failure, io};
 use crate::few::Chooser;
-use crate::judge::{Bench, Figures, PROTOCOL};
+use crate::judge::{Bench, Choice, Figures, PROTOCOL};
 use crate::portraits::{self, Entered};
+use crate::ranker::{self, Shortlists};
 use crate::run::{self, Run};
 use crate::say::{Say, grouped, to_value};
 use crate::segments;
@@ -77,7 +79,11 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         (preset, trials) = (tuned.best, Some(tuned.trials));
     }
     let few = Chooser::new(&data, &segments, common.seed)?;
+    let timed = workspace.store.is_some() && test_day(&workspace.project).is_some() && data.full.len() <= RANKED;
     let mut observer = Observer::new((&data, few), &device, common.seed, run.log(), say);
+    if timed {
+        observer.bench = observer.bench.keeping();
+    }
     let fitted = fit(&data, &preset, &device, identity, &run.checkpoint(), args.resume, &mut observer);
     let stopped = match (&fitted, args.tune) {
         (Err(FitError::Stopped { kept, .. }), Some(_)) => Some(super::tune::continued(&run, *kept)),
@@ -97,6 +103,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let identity = Identity { data: &hash, ..identity };
     let mut bundle = bundle(&data, &workspace, &preset, &device, identity, &fitted)?;
     segments::attach(&mut bundle, &segments)?;
+    rank(&mut bundle, &data, &workspace, &device, &fitted)?;
     // Both run on all threads; neither depends on how they are shared.
     let settings = IndexSettings { seed: common.seed, ..IndexSettings::default() };
     let (evaluation, built) = std::thread::scope(|scope| {
@@ -130,7 +137,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         indexed.map_err(|failure| failure.after(&format!("{} is complete but for its index", run.shown())))?;
     let (audit, index_seconds) = indexed.unzip();
     say.line(audit.as_ref().map_or_else(|| super::index::none(&bundle), super::index::text));
-    say.line(examples(&data, &bundle));
+    say.line(examples(&data, &bundle)?);
     say.line(format!("run: {}", run.shown()));
     say.line(next(&bundle, &run));
     say.json(&json!({
@@ -278,12 +285,13 @@ impl<'a> Observer<'a> {
 
 impl Watch for Observer<'_> {
     fn judge(&mut self, learned: &Learned) -> Verdict {
-        let (figure, weight) = self.bench.choose(learned, CHOSEN_AT);
+        let Choice { figure, weight, lists } = self.bench.choose(learned, CHOSEN_AT);
         let k = self.few.as_ref().and_then(|few| few.choose(learned));
         let said =
             [("repeat_weight", weight), ("few_k", k)].into_iter().filter_map(|(name, number)| Some((name, number?)));
         let note: serde_json::Map<_, _> = said.map(|(name, number)| (name.to_owned(), json!(number))).collect();
-        Verdict { figure, note: if note.is_empty() { Value::Null } else { note.into() } }
+        let note = if note.is_empty() { Value::Null } else { note.into() };
+        Verdict { figure, note, kept: lists.into_tensors() }
     }
 
     fn progress(&mut self, phase: Phase, epoch: u32, epochs: u32, done: u64, total: u64) {
@@ -372,6 +380,7 @@ fn bundle(
             best_epoch: fitted.best_epoch,
             repeat: weight.map(|weight| Repeat { weight, made_of: made_of(weight) }),
             few: noted("few_k").map(|k| Few { k, made_of: blended(k) }),
+            ranker: None,
             metrics: Value::Null,
             index: None,
         },
@@ -387,19 +396,51 @@ fn bundle(
     Ok(bundle)
 }
 
+/// Pairs of users and items for which a ranker is learned, at most: while it is, the times of each take about 100 bytes.
+const RANKED: usize = 10_000_000;
+
+/// Learns to rank what the model puts first, where times are known, and puts the ranker into the bundle where it helps.
+fn rank(
+    bundle: &mut Bundle,
+    data: &Dataset,
+    workspace: &Workspace,
+    device: &Device,
+    fitted: &Fitted,
+) -> Result<(), Failure> {
+    let kept = fitted.verdict.as_ref().and_then(|verdict| Shortlists::from_tensors(&verdict.kept));
+    let (Some(lists), Some(store)) = (kept, &workspace.store) else { return Ok(()) };
+    let Some([then, now]) = lookalike_dataset::moments(&workspace.project, store, data)? else { return Ok(()) };
+    let (seed, weight) = (bundle.manifest.seed, bundle.manifest.repeat.as_ref().map(|repeat| repeat.weight));
+    let bench = Bench::to_choose_by(data, device, seed);
+    let Some((weights, findings)) = ranker::learn(data, &bundle.item_info, then, &bench, &lists, weight, seed)? else {
+        return Ok(());
+    };
+    if findings.used() {
+        let signals = Signals::new(&bundle.history, &bundle.item_info, now);
+        let bytes = Ranker::new(Arc::new(signals), weights).to_bytes()?;
+        bundle.extra.insert(RANKER.to_owned(), Extra::Bytes(bytes));
+    }
+    bundle.manifest.ranker = Some(to_value(&findings)?);
+    Ok(())
+}
+
 /// Items shown per list of an example.
 const SHOWN: usize = 8;
 
 /// Three users with what they had most often and what is recommended to them; a tick marks what they then had.
-fn examples(data: &Dataset, bundle: &Bundle) -> String {
-    use lookalike_retrieve::Recommender;
+fn examples(data: &Dataset, bundle: &Bundle) -> Result<String, Failure> {
     let mut users: Vec<_> = data.test.truth.rows().filter(|&user| !data.test.truth.cols(user).is_empty()).collect();
     users.sort_by_key(|&user| (bundle.history.items(user).len(), user));
     let picked: Vec<_> = [1, 2, 3].iter().filter_map(|quarter| users.get(users.len() * quarter / 4).copied()).collect();
     if picked.is_empty() {
-        return String::new();
+        return Ok(String::new());
     }
-    let lists = Recommender::new(bundle).for_users(&picked, SHOWN);
+    let (ranker, plain) = (Ranker::of_bundle(bundle)?, Recommender::new(bundle));
+    let recommender = match &ranker {
+        Some(ranker) => plain.ranked(ranker),
+        None => plain,
+    };
+    let lists = recommender.for_users(&picked, SHOWN);
     let mut text = String::new();
     for (user, hits) in picked.iter().zip(lists) {
         let mut had: Vec<_> = bundle.history.items(*user).iter().zip(bundle.history.weights(*user)).collect();
@@ -420,7 +461,7 @@ fn examples(data: &Dataset, bundle: &Bundle) -> String {
         ));
     }
     text.push_str("\n  (new to the user; ✓ = the user had it in the test part, which the model never saw)\n");
-    text
+    Ok(text)
 }
 
 /// The next two commands to try.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use indicatif::ProgressBar;
-use lookalike_bundle::Learned;
+use lookalike_bundle::{Learned, Tensors};
 use lookalike_dataset::Dataset;
 use lookalike_train::device::Device;
 use lookalike_train::{Entry, Phase, Preset, Trial, Tuned, Verdict, Watch, WatchTrials, tune};
@@ -78,7 +78,8 @@ impl Observer<'_> {
 
 impl Watch for Observer<'_> {
     fn judge(&mut self, learned: &Learned) -> Verdict {
-        Verdict { figure: self.bench.choose(learned, CHOSEN_AT).0, note: Value::Null }
+        let figure = self.bench.choose(learned, CHOSEN_AT).figure;
+        Verdict { figure, note: Value::Null, kept: Tensors::new() }
     }
 
     fn progress(&mut self, _: Phase, epoch: u32, epochs: u32, done: u64, total: u64) {

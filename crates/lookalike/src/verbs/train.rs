@@ -416,6 +416,10 @@ fn rank(
         return Ok(());
     };
     if findings.used() {
+        // It was judged by the lists of everybody with a history, those with few items among them.
+        if weights.ranks_new {
+            bundle.manifest.few = None;
+        }
         let signals = Signals::new(&bundle.history, &bundle.item_info, now);
         let bytes = Ranker::new(Arc::new(signals), weights).to_bytes()?;
         bundle.extra.insert(RANKER.to_owned(), Extra::Bytes(bytes));

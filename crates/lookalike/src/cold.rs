@@ -9,7 +9,7 @@ use lookalike_bundle::{Bundle, ItemRow, Row, UserRow};
 use lookalike_dataset::{Csr, Dataset, Features};
 use lookalike_measure::{RankingSum, judge};
 use lookalike_retrieve::{Chain, Hit, Link, Recommender};
-use lookalike_train::{Knobs, Preset};
+use lookalike_train::{Knobs, Preset, read_of_users};
 use serde::Serialize;
 
 use crate::buckets::{CELLS, Few};
@@ -99,12 +99,7 @@ impl Cold {
 pub fn untouched(data: &Dataset, preset: &Preset) -> Vec<usize> {
     let read = match &preset.knobs {
         // Beside a base, towers learn what to add to it, and nothing of users of whom it knows nothing.
-        Knobs::TwoTower(knobs) if knobs.base.is_none() => {
-            let last = |times: &[Features]| times.last().cloned().unwrap_or_default();
-            let enters = |field: &str| knobs.features.iter().any(|name| name == "*" || name == field);
-            let read = data.user_features.only(enters).beside(&last(&data.portraits));
-            if knobs.friends { read.beside(&last(&data.friends)) } else { read }
-        }
+        Knobs::TwoTower(knobs) if knobs.base.is_none() => read_of_users(data, knobs, data.parts().len() - 1),
         _ => Features::none(data.users.len()),
     };
     (data.full.rows_in_use()..data.users.len()).filter(|&row| read.bag(row).is_empty()).collect()

@@ -40,3 +40,4 @@ pub use preset::{
 };
 pub use table::Table;
 pub use tune::{Trial, TuneError, Tuned, WatchTrials, tune};
+pub use two_tower::read_of_users;

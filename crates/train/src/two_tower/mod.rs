@@ -313,24 +313,32 @@ impl Source<'_> {
     }
 }
 
+/// What is read of users, their ids and histories aside, at one of the times of [`Dataset::parts`].
+pub fn read_of_users(data: &Dataset, knobs: &Knobs, time: usize) -> Features {
+    let mut users = chosen(&data.user_features, knobs).beside(&data.portraits[time]);
+    if knobs.taste {
+        users = users.beside(&taste(data.parts()[time], &data.item_features));
+    }
+    match knobs.friends {
+        true => users.beside(&data.friends[time]),
+        false => users,
+    }
+}
+
+/// The attributes that the preset names.
+fn chosen(features: &Features, knobs: &Knobs) -> Features {
+    let all = knobs.features.iter().any(|name| name == "*");
+    features.only(|field| all || knobs.features.iter().any(|name| name == field))
+}
+
 /// What enters the towers at some of the times of [`Dataset::parts`].
 fn inputs<'a>(data: &'a Dataset, knobs: &Knobs, times: &[usize]) -> Result<Vec<[Inputs<'a>; 2]>, FitError> {
-    let chosen = |features: &Features| {
-        let all = knobs.features.iter().any(|name| name == "*");
-        features.only(|field| all || knobs.features.iter().any(|name| name == field))
-    };
     let parts = data.parts();
-    let (of_users, of_items) = (chosen(&data.user_features), chosen(&data.item_features));
+    let of_items = chosen(&data.item_features, knobs);
     let past = |&time: &usize| (parts[time], &*data.ages[time]);
     let trends = knobs.trend.then(|| trend(&times.iter().map(past).collect::<Vec<_>>()));
     let at = |(nth, &time): (usize, &usize)| -> Result<[Inputs<'a>; 2], FitError> {
-        let mut users = of_users.beside(&data.portraits[time]);
-        if knobs.taste {
-            users = users.beside(&taste(parts[time], &data.item_features));
-        }
-        if knobs.friends {
-            users = users.beside(&data.friends[time]);
-        }
+        let mut users = read_of_users(data, knobs, time);
         if knobs.base.is_some() {
             users = users.beside(&everyone(data.users.len()));
         }

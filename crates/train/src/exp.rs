@@ -4,14 +4,30 @@
 /// 6 of the rest (the Taylor series of 2ᶠ). Relative error below 1e-6.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Adding and taking away 1.5·2²³ rounds to whole numbers.
+    // Added, 1.5·2²³ rounds to whole numbers, which then stand in the lowest bits. A conversion to a whole number would be
+    // checked, number by number.
     const ROUND: f32 = 12_582_912.0;
     let power = x.max(-87.0) * std::f32::consts::LOG2_E;
-    let whole = (power + ROUND) - ROUND;
-    let rest = power - whole;
+    let rounded = power + ROUND;
+    let rest = power - (rounded - ROUND);
     let mut sum = 1.540_353e-4;
     for coefficient in [1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 2.402_265e-1, std::f32::consts::LN_2, 1.0] {
         sum = f32::mul_add(sum, rest, coefficient);
     }
-    f32::from_bits((((whole + 127.0) as i32) << 23) as u32) * sum
+    f32::from_bits((rounded.to_bits().wrapping_add(127)) << 23) * sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exp;
+
+    #[test]
+    fn it_is_the_exponential() {
+        for step in -9000..8800 {
+            let x = step as f32 / 100.0;
+            let (found, plain) = (f64::from(exp(x)), f64::from(x.max(-87.0)).exp());
+            assert!((found / plain - 1.0).abs() < 1e-6, "exp({x}) is {found}, not {plain}");
+        }
+        assert_eq!((exp(0.0), exp(f32::MIN)), (1.0, exp(-87.0)));
+    }
 }

@@ -33,6 +33,7 @@ pub fn fit(
     let of = OfDay { as_of: None, lang: Language::En };
     let (project, profile) = open(common, &of)?;
     let (file, section) = new_file(&project.root, name)?;
+    let run = &seen_from(&project.root, run);
     let vectors = read(&project.root, run)?;
     let (rows, features) = vectors.of(&profile.users);
     let columns = vectors.dim();
@@ -124,6 +125,7 @@ pub fn fit(
 pub fn near(common: &Common, name: &str, run: &str, items: &str, say: &Say) -> Result<(), Failure> {
     let (project, store) = stored(common, say)?;
     let (file, section) = new_file(&project.root, name)?;
+    let run = &seen_from(&project.root, run);
     let vectors = read(&project.root, run)?;
     let ids = store.items_where(items)?;
     if vectors.centre(&ids).is_none() {
@@ -145,6 +147,15 @@ pub fn near(common: &Common, name: &str, run: &str, items: &str, say: &Say) -> R
     say.json(&json!({ "name": name, "file": file.display().to_string(), "items": ids.len() }))
 }
 
+/// A run as the project names it. As with every verb, a folder is first looked for from where the command is given.
+fn seen_from(root: &Path, run: &str) -> String {
+    let here = Path::new(run);
+    let (true, Ok(root), Ok(full)) = (here.join("bundle").is_dir(), root.canonicalize(), here.canonicalize()) else {
+        return run.to_owned();
+    };
+    full.strip_prefix(&root).unwrap_or(&full).display().to_string()
+}
+
 fn read(root: &Path, run: &str) -> Result<Vectors, Failure> {
     Vectors::read(root, run).map_err(|(message, hint)| match hint {
         Some(hint) => Failure::new(message).with_hint(hint),
@@ -159,4 +170,24 @@ fn well_known(profile: &Profile) -> Vec<usize> {
         matches!(column.values, Values::Number(_)) && column.count() as f64 >= KNOWN * profile.users.len() as f64
     };
     (0..profile.columns.len()).filter(known).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::seen_from;
+
+    #[test]
+    fn a_run_is_named_as_the_project_sees_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("shop");
+        std::fs::create_dir_all(root.join("runs/ials/bundle")).unwrap();
+        std::fs::create_dir_all(folder.path().join("other/bundle")).unwrap();
+        let named = |run: std::path::PathBuf| seen_from(&root, run.to_str().unwrap());
+        assert_eq!(named(root.join("runs/ials")), "runs/ials");
+        let other = folder.path().join("other").canonicalize().unwrap();
+        assert_eq!(named(other.clone()), other.to_str().unwrap());
+        // What is not found from here is left to be found from the project.
+        assert_eq!(seen_from(&root, "runs/ials"), "runs/ials");
+    }
 }

@@ -195,7 +195,7 @@ impl FeaturesBuilder {
         let mut fields = Vec::new();
         for (name, values) in &mut self.fields {
             let read_as = self.read_as.get(name).copied();
-            let (read, field) = Field::read(name, std::mem::take(values), read_as, least);
+            let (read, field) = Field::read(name, std::mem::take(values), read_as, (rows, least));
             *values = read;
             fields.push(field);
         }

@@ -41,6 +41,8 @@ pub struct Field {
     pub far: usize,
     /// Of numbers, those that are none (NaN), and do not enter.
     pub undefined: usize,
+    /// Whether it was left out since all rows have the same value, which says nothing of any of them.
+    pub same: bool,
 }
 
 /// The bounds between the tenths of some numbers.
@@ -74,11 +76,21 @@ impl Tenths {
 }
 
 impl Field {
-    /// The values of a field as they enter, and what became of it. `least` is how many rows a value must have.
-    pub(crate) fn read(name: &str, values: Values, read_as: Option<ReadAs>, least: usize) -> (Values, Field) {
+    /// What is known of a field before its values are looked at.
+    fn new(name: &str, read_as: Option<ReadAs>) -> Self {
+        Self { name: name.to_owned(), read_as, values: 0, rows: 0, far: 0, undefined: 0, same: false }
+    }
+
+    /// The values of a field of so many rows as they enter, and what became of it. `least` is how many rows a value must
+    /// have.
+    pub(crate) fn read(
+        name: &str,
+        values: Values,
+        read_as: Option<ReadAs>,
+        (all, least): (usize, usize),
+    ) -> (Values, Field) {
         let read_as = read_as.unwrap_or_else(|| guess(&values, least));
-        let mut field =
-            Field { name: name.to_owned(), read_as: Some(read_as), values: 0, rows: 0, far: 0, undefined: 0 };
+        let mut field = Field::new(name, Some(read_as));
         let mut values = match read_as {
             ReadAs::Word if is_id(&values, least) => {
                 field.read_as = None;
@@ -92,6 +104,11 @@ impl Field {
         let mut rows: Vec<u32> = values.values().flatten().map(|entry| entry.0).collect();
         rows.sort_unstable();
         rows.dedup();
+        field.same = values.len() == 1 && rows.len() == all && all > 1;
+        if field.same {
+            values.clear();
+            rows.clear();
+        }
         (field.values, field.rows) = (values.len(), rows.len());
         (values, field)
     }
@@ -204,8 +221,7 @@ pub fn titles(items: &[ItemInfo]) -> (Features, Field) {
         builder.push(ItemRow::new(row), TITLE, title);
     }
     let (features, mut fields) = builder.declared(items.len(), 2);
-    let none = || Field { name: TITLE.to_owned(), read_as: None, values: 0, rows: 0, far: 0, undefined: 0 };
-    (features, fields.pop().unwrap_or_else(none))
+    (features, fields.pop().unwrap_or_else(|| Field::new(TITLE, None)))
 }
 
 #[cfg(test)]
@@ -249,6 +265,17 @@ mod tests {
             features.bag(43).is_empty() && (0..46).all(|row| features.weighed(row).all(|(_, weight)| weight == 1.0))
         );
         assert_eq!((field.values, field.rows), (11, 45));
+    }
+
+    #[test]
+    fn what_all_rows_have_is_left_out() {
+        let (features, field) = read(&["here"; 5], None);
+        assert!(field.same && features.is_empty() && (field.values, field.rows) == (0, 0));
+        // Where some have it and others nothing, it tells them apart.
+        let mut builder = FeaturesBuilder::default();
+        (0u32..4).for_each(|row| builder.push(ItemRow::new(row), "x", "here"));
+        let (features, fields) = builder.declared(5, 2);
+        assert!(!fields[0].same && features.names() == ["x=here"]);
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub fn lines(data: &Dataset, asked: &[String]) -> Vec<String> {
             ("attributes of", "that enter", list(&enters, &told)),
             ("of these, most", "have none of", list(&|field| enters(field) && 2 * field.rows < rows, &name)),
             ("attributes of", "left out, as hardly two share a value", list(&ids, &name)),
+            ("attributes of", "left out, as all have the same value", list(&|field| field.same, &name)),
         ];
         let guarded = list(&guarded, &name);
         let said = texts.into_iter().filter(|(.., names)| !names.is_empty());

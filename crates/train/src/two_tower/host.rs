@@ -182,18 +182,23 @@ impl WithSimd for ExampleLoss<'_> {
 /// exponentials of the distances to it.
 #[inline(always)]
 fn exponentials(scores: &mut [f32], total: f32) -> (f32, f32) {
+    // Arrays of a known length stay in registers.
+    let (whole, rest) = scores.as_chunks_mut::<16>();
     let mut tops = [f32::MIN; 16];
-    for scores in scores.chunks(16) {
+    for scores in whole.iter() {
         tops.iter_mut().zip(scores).for_each(|(top, score)| *top = top.max(*score));
     }
+    tops.iter_mut().zip(rest.iter()).for_each(|(top, score)| *top = top.max(*score));
     let top = tops.iter().copied().fold(f32::MIN, f32::max);
     let mut sums = [0.0f32; 16];
-    for scores in scores.chunks_mut(16) {
-        for (sum, score) in sums.iter_mut().zip(scores) {
-            *score = exp(*score - top);
-            *sum += *score;
-        }
+    let turn = |(sum, score): (&mut f32, &mut f32)| {
+        *score = exp(*score - top);
+        *sum += *score;
+    };
+    for scores in whole {
+        sums.iter_mut().zip(scores).for_each(turn);
     }
+    sums.iter_mut().zip(rest).for_each(turn);
     let sum: f32 = sums.iter().sum();
     let share = total / sum;
     scores.iter_mut().for_each(|score| *score *= share);

@@ -272,6 +272,10 @@ fn by_chance() -> Shop {
             lines += &format!("u{user:03},i{item:03},2024-{month:02}-{:02} 10:00:00,1\n", 1 + below(28));
         }
     }
+    // Without a day of the split there is no ranker, which would answer in the place of a blend.
+    let split = r#"split = { kind = "time", test_from = "2024-06-01", validation_days = 28 }"#;
+    assert!(TOML.contains(split));
+    shop.write("lookalike.toml", TOML.replace(split, r#"split = { kind = "leave-last" }"#));
     shop.write("lines.csv", lines);
     shop
 }

@@ -404,16 +404,11 @@ fn towers_that_add_nothing_leave_their_base() {
     let Knobs::TwoTower(knobs) = &mut preset.knobs else { panic!("not a two-tower") };
     // So small that no list changes.
     (knobs.lr, knobs.tower_lr) = (1e-12, 1e-12);
-    let bench = Bench::new(preset.clone());
-    let fitted = bench.whole();
-    assert_eq!(fitted.best_epoch, 0);
-    assert_eq!(fitted.log.iter().filter(|entry| entry.phase == Phase::Final).count(), 1);
+    let fitted = Bench::new(preset.clone()).whole();
+    assert_eq!((fitted.best_epoch, fitted.log.last().unwrap().epoch), (0, 0));
     let Learned::Embeddings { items, .. } = &fitted.learned else { panic!("no embeddings") };
-    let base = items.cols() - preset.dim;
-    assert!((0..items.rows()).all(|row| items.row(row)[base..].iter().all(|&number| number == 0.0)));
-    assert!((0..items.rows()).any(|row| items.row(row)[..base].iter().any(|&number| number != 0.0)));
-    bench.stop_after(1);
-    assert_same(&bench.fit(true, usize::MAX).unwrap(), &fitted);
+    let mut towers = (0..items.rows()).flat_map(|row| &items.row(row)[items.cols() - preset.dim..]);
+    assert!(items.data().iter().any(|&number| number != 0.0) && towers.all(|&number| number == 0.0));
 }
 
 #[test]

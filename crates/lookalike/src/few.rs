@@ -4,9 +4,7 @@
 use lookalike_bundle::{Bundle, ItemRow, Learned, Row, UserRow};
 use lookalike_dataset::{Csr, Dataset, Features, stream_seed};
 use lookalike_measure::{judge, ndcg};
-use lookalike_retrieve::{
-    Chain, FEW, Hit, ItemsHad, Link, Prior, Recommender, Segments, Ties, map_scores, mask, select,
-};
+use lookalike_retrieve::{Chain, FEW, Hit, ItemsHad, Link, Prior, Recommender, Ties, map_scores, mask, select};
 use serde::Serialize;
 
 use crate::buckets::{Bucket, CELLS, buckets};
@@ -26,7 +24,7 @@ const DEPTH: usize = 10;
 pub struct Chooser<'a> {
     data: &'a Dataset,
     users: Vec<UserRow>,
-    segments: Option<Segments>,
+    prior: Prior<'a>,
 }
 
 impl<'a> Chooser<'a> {
@@ -40,16 +38,14 @@ impl<'a> Chooser<'a> {
         }
         users.sort_by_cached_key(|user| stream_seed(seed, 31, u64::from(user.get())));
         users.truncate(MOST);
-        Ok(Some(Self { data, users, segments: segments::made_of(features, data.users.len())? }))
+        let had = ItemsHad::Rows { offsets: data.train.offsets(), items: data.train.all_cols() };
+        let segments = segments::made_of(features, data.users.len())?;
+        Ok(Some(Self { data, users, prior: Prior::new(had, (data.users.len(), data.items.len()), segments) }))
     }
 
     /// The k that ranks best what these users went on to (ndcg@10 of new items), if it beats leaving the model alone by more
     /// than twice what chance makes of it.
     pub fn choose(&self, learned: &Learned) -> Option<f64> {
-        let data = self.data;
-        let had = ItemsHad::Rows { offsets: data.train.offsets(), items: data.train.all_cols() };
-        let sizes = (data.users.len(), data.items.len());
-        let prior = Prior::new(had, sizes, self.segments.clone());
         let history = |user| (self.data.train.cols(user), self.data.train.weights(user));
         let gains = map_scores(learned, &self.users, &history, |at, scores| {
             let (user, had) = (self.users[at], self.data.train.cols(self.users[at]));
@@ -63,7 +59,7 @@ impl<'a> Chooser<'a> {
             let alone = figure(scores.to_vec());
             TRIED.map(|k| {
                 let mut blended = scores.to_vec();
-                prior.blend(user, had.len(), k, &mut blended);
+                self.prior.blend(user, had.len(), k, &mut blended);
                 figure(blended) - alone
             })
         });

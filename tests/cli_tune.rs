@@ -60,6 +60,25 @@ fn the_better_settings_go_on_larger_and_the_best_is_trained() {
 }
 
 #[test]
+fn ials_has_a_look_in_small_and_nothing_else_has() {
+    let shop = Shop::new();
+    let said = shop.train(&["--epochs", "8", "--run", "run"]).says(&["dim 32 × 2", " (the preset)", " (by the data)"]);
+    assert_eq!(said.out.matches("dim ").count(), 1, "{}", said.out);
+    let table = table(&shop, "run");
+    let figures: Vec<_> = table.iter().map(|trial| (trial["dim"].as_u64(), trial["figure"].as_f64())).collect();
+    assert!(figures.len() == 2 && figures.iter().all(|(dim, _)| *dim == Some(32)), "{table:?}");
+    // The better one is trained at the preset's own size.
+    let best = &table[usize::from(figures[1].1 > figures[0].1)]["knobs"];
+    let trained = shop.run(&["show", "model", "run", "--json"]).json()["manifest"]["preset"].clone();
+    assert!(trained["dim"] == 128 && trained["epochs"] == 8 && trained["alpha0"] == best["alpha0"], "{trained}");
+    // What it found looks no further.
+    shop.train(&["--model", "run/preset.toml", "--run", "again"]).ok();
+    assert!(!shop.path("again/tune.jsonl").exists() && shop.files("run/bundle") == shop.files("again/bundle"));
+    shop.train(&["--epochs", "1", "--model", "bpr", "--run", "bpr"]).ok();
+    assert!(!shop.path("bpr/tune.jsonl").exists());
+}
+
+#[test]
 fn people_read_a_line_for_every_setting() {
     let said = tune(&Shop::new(), "run", &["--tune", "4"]).says(&["dim 64 × 2", "dim 128 × 4", "run/preset.toml"]);
     for part in ["\n1: ", "\n2: ", "\n3: ", "\n4: ", " (the preset)", "alpha0 ", "novel recall@10"] {

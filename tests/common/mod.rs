@@ -46,6 +46,7 @@ when = "A test interrupts it."
 dim = 160
 epochs = 24
 patience = 24
+trials = 2
 alpha0 = 0.1
 reg = 0.003
 nu = 1.0

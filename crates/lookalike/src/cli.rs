@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use lookalike_retrieve::Metric;
+use lookalike_train::MOST_TRIALS;
 use lookalike_train::device::DeviceChoice;
 
 /// From purchases to embeddings, an index and recommendations: real files in, measured numbers out.
@@ -111,7 +112,8 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
     /// Try N settings of the model's knobs on the validation part first, the preset among them, and train the best one
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// [default: a look in small at as many as `trials` of the preset says, 2 for ials]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_TRIALS)))]
     pub tune: Option<u32>,
     /// Folder for what training leaves [default: runs/MODEL in the project]
     #[arg(long, value_name = "DIR")]

@@ -13,7 +13,6 @@ use crate::bpr::BprModel;
 use crate::device::{Device, DeviceError};
 use crate::ease::ease;
 use crate::ials::IalsModel;
-use crate::memory;
 use crate::one_step::OneStep;
 use crate::preset::{Knobs, Preset};
 use crate::softmax::SoftmaxModel;
@@ -212,10 +211,7 @@ pub fn fit(
     resume: bool,
     watch: &mut dyn Watch,
 ) -> Result<Fitted, FitError> {
-    // What is solved in one step asks for its memory itself, once it knows how many items have users in common.
-    if !preset.knobs.one_step() {
-        preset.plan(data).require(&preset.name, memory::in_all())?;
-    }
+    preset.require(data)?;
     let seed = identity.seed;
     let checkpoint = Checkpoint { path: checkpoint, marks: marks(preset, device, identity) };
     let (mut state, log) = if resume { checkpoint.load()? } else { (None, Vec::new()) };

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::bags::{Bags, Segments};
 use crate::device::{DeviceError, one_line};
+use crate::pages::Numbers;
 
 /// Examples or rows handed to a thread at once: enough work to be worth the handing.
 const GRAIN: usize = 64;
@@ -14,30 +15,35 @@ const GRAIN: usize = 64;
 /// A table in host memory; see [`crate::Table`] for what it does.
 #[derive(Debug)]
 pub struct HostTable {
-    table: Matrix,
-    accumulator: Vec<f32>,
+    dim: usize,
+    /// Row after row.
+    table: Numbers,
+    /// One for each row.
+    accumulator: Numbers,
 }
 
 impl HostTable {
     /// Takes rows `[rows, dim]` and an accumulator `[rows]`.
-    pub(crate) fn new(table: Matrix, accumulator: Vec<f32>) -> Self {
-        Self { table, accumulator }
+    pub(crate) fn new(table: &Matrix, accumulator: &[f32]) -> Self {
+        Self { dim: table.cols(), table: Numbers::new(table.data()), accumulator: Numbers::new(accumulator) }
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.table.rows()
+        self.accumulator.all().len()
     }
 
     pub(crate) fn dim(&self) -> usize {
-        self.table.cols()
+        self.dim
     }
 
     pub(crate) fn read(&self) -> Matrix {
-        self.table.clone()
+        let mut matrix = Matrix::zeros(self.rows(), self.dim);
+        matrix.data_mut().copy_from_slice(self.table.all());
+        matrix
     }
 
     pub(crate) fn read_accumulator(&self) -> Vec<f32> {
-        self.accumulator.clone()
+        self.accumulator.all().to_vec()
     }
 
     /// The sum of each bag's rows. The rows must exist.
@@ -50,10 +56,11 @@ impl HostTable {
     pub(crate) fn gathered(&self, bags: &Bags) -> Vec<f32> {
         let dim = self.dim();
         let mut out = vec![0.0f32; bags.batch() * dim];
+        let table = self.table.all();
         if dim > 0 {
             out.par_chunks_mut(dim).with_min_len(GRAIN).enumerate().for_each(|(example, sum)| {
                 for (row, weight) in bags.weighed(example) {
-                    add(sum, self.table.row(row as usize), weight);
+                    add(sum, &table[row as usize * dim..][..dim], weight);
                 }
             });
         }
@@ -100,7 +107,7 @@ impl HostTable {
     /// rows ascend, one walk splits the table without a lock.
     fn rows_of(&mut self, segments: &Segments) -> Vec<(&mut [f32], &mut f32)> {
         let dim = self.dim();
-        let (mut table, mut accumulator) = (self.table.data_mut(), self.accumulator.as_mut_slice());
+        let (mut table, mut accumulator) = (self.table.all_mut(), self.accumulator.all_mut());
         let (mut next, mut rows) = (0, Vec::with_capacity(segments.rows().len()));
         for &row in segments.rows() {
             let skip = row as usize - next;
@@ -136,7 +143,7 @@ mod tests {
     use super::*;
 
     fn table() -> HostTable {
-        HostTable::new(Matrix::from_vec(3, 2, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap(), vec![0.0, 1.0, 0.0])
+        HostTable::new(&Matrix::from_vec(3, 2, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap(), &[0.0, 1.0, 0.0])
     }
 
     #[test]

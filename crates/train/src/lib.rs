@@ -19,6 +19,7 @@ mod ials;
 mod lanes;
 mod memory;
 mod one_step;
+mod pages;
 mod plan;
 mod preset;
 mod read;
@@ -35,9 +36,9 @@ pub use fit::{Entry, FitError, Fitted, Identity, Phase, Verdict, Watch, fit};
 pub use host_table::HostTable;
 pub use plan::Plan;
 pub use preset::{
-    Base, Bpr, Confidence, Ease, Factorization, Ials, Knn, Knobs, Loss, Optimizer, PairDraw, PoolDraw, Preset,
-    PresetError, SoftmaxMf, TwoTower,
+    Base, Bpr, Confidence, Ease, Factorization, Ials, Knn, Knobs, Loss, MOST_TRIALS, Optimizer, PairDraw, PoolDraw,
+    Preset, PresetError, SoftmaxMf, TwoTower,
 };
 pub use table::Table;
-pub use tune::{Trial, TuneError, Tuned, WatchTrials, tune};
+pub use tune::{Trial, TuneError, Tuned, WatchTrials, glance, tune};
 pub use two_tower::read_of_users;

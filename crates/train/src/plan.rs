@@ -21,8 +21,9 @@ const ITEM: u64 = 80;
 /// An event as it is read, and an entry of a sparse matrix.
 const EVENT: u64 = 12;
 const ENTRY: u64 = 8;
-/// Links of an item in the index while it is built, and its nearest items in the item-kNN baseline.
-const LINKS: u64 = 2048;
+/// Links of an item in the index while it is built (a million vectors of 64 numbers took 680 bytes each beside their numbers),
+/// and its nearest items in the item-kNN baseline.
+const LINKS: u64 = 1024;
 const NEAREST: u64 = 50 * ENTRY;
 /// A held-out user's lists in an evaluation.
 const LISTS: u64 = 600;
@@ -106,6 +107,8 @@ pub struct Plan {
     pub values: u64,
     /// All of these.
     pub total: u64,
+    /// All of these where no index is built beside the evaluation.
+    pub unindexed: u64,
 }
 
 /// What training one kind of model takes beside the data.
@@ -133,19 +136,24 @@ impl Plan {
     /// are in it, whatever the arithmetic makes of them.
     fn holding(self, held: u64) -> Self {
         let more = held.saturating_sub(self.data);
-        Self { data: self.data + more, total: self.total + more, ..self }
+        Self { data: self.data + more, total: self.total + more, unindexed: self.unindexed + more, ..self }
     }
 
-    /// Fails if that is less than the plan takes.
-    pub(crate) fn require(&self, name: &str, has: Option<u64>) -> Result<(), FitError> {
-        let (what, hint) = match self.values * 4 > self.total {
+    /// Whether there is room for an index beside the evaluation, or nothing is gained by leaving it for later.
+    pub fn indexed(&self, has: Option<u64>) -> bool {
+        has.is_none_or(|has| self.total <= has || has < self.unindexed)
+    }
+
+    /// Fails if that is less than the plan takes without an index, which can be built later and alone.
+    fn require(&self, name: &str, has: Option<u64>) -> Result<(), FitError> {
+        let (what, hint) = match self.values * 4 > self.unindexed {
             true => (
                 format!("training `{name}`, {} bytes of it for values of attributes and tags,", self.values),
                 "name fewer `features` and `tags` in the preset, or lower `dim`",
             ),
             false => (format!("training `{name}`"), "lower `dim` in a preset, or take a part of the history"),
         };
-        memory::fits(Need { what, bytes: self.total, hint }, has)
+        memory::fits(Need { what, bytes: self.unindexed, hint }, has)
     }
 }
 
@@ -153,6 +161,15 @@ impl Preset {
     /// What a run on this data set, already read, will hold in memory at its peak.
     pub fn plan(&self, data: &Dataset) -> Plan {
         self.plan_for(&Shape::of(data)).holding(memory::held().unwrap_or(0))
+    }
+
+    /// Fails if there is less memory than a run takes. What is solved in one step asks for its memory itself, once it knows
+    /// how many items have users in common.
+    pub(crate) fn require(&self, data: &Dataset) -> Result<(), FitError> {
+        match self.knobs.one_step() {
+            true => Ok(()),
+            false => self.plan(data).require(&self.name, memory::in_all()),
+        }
     }
 
     fn plan_for(&self, shape: &Shape) -> Plan {
@@ -172,10 +189,11 @@ impl Preset {
         let neighbours = shape.by_user(full) + shape.by_item(full) + NEAREST * items;
         let index = if learned > 0 && self.dim > 0 { (LINKS + 8 * self.dim as u64) * items } else { 0 };
         let files = 2 * learned + ENTRY / 2 * full;
-        let judging = kept + (neighbours + index + LISTS * shape.judged).max(files);
+        let judging = neighbours + LISTS * shape.judged;
 
-        let total = reading.max(training).max(judging);
-        Plan { data, model, optimizer, workspace: total - data - model - optimizer, values, total }
+        let unindexed = reading.max(training).max(kept + judging.max(files));
+        let total = unindexed.max(kept + judging + index);
+        Plan { data, model, optimizer, workspace: total - data - model - optimizer, values, total, unindexed }
     }
 
     fn fit(&self, shape: &Shape) -> Fit {
@@ -324,6 +342,7 @@ mod tests {
         assert_eq!(plan.holding(plan.data), plan);
         let more = plan.holding(plan.data + 7);
         assert_eq!((more.data, more.workspace, more.total), (plan.data + 7, plan.workspace, plan.total + 7));
+        assert_eq!(more.unindexed, plan.unindexed + 7);
     }
 
     #[test]
@@ -333,7 +352,7 @@ mod tests {
         let (plan, few) = (preset.plan_for(&many), preset.plan_for(&LARGE));
         assert!(plan.total > few.total + (plan.values - few.values) && plan.values * 4 > plan.total, "{plan:?}");
         let error = plan.require("two-tower", Some(1 << 30)).unwrap_err();
-        for part in [plan.total, plan.values, 1 << 30] {
+        for part in [plan.unindexed, plan.values, 1 << 30] {
             assert!(error.to_string().contains(&part.to_string()), "{error}");
         }
         assert!(error.hint().unwrap().contains("`features`"));
@@ -341,11 +360,26 @@ mod tests {
     }
 
     #[test]
+    fn an_index_that_does_not_fit_is_left_for_later() {
+        let items = Shape { items: 10_000_000, train: 1_000_000, full: 1_000_000, ..LARGE };
+        let plan = preset("ials", 64).plan_for(&items);
+        assert!(plan.unindexed < plan.total && plan.indexed(None) && plan.indexed(Some(plan.total)), "{plan:?}");
+        for has in [plan.total - 1, plan.unindexed] {
+            assert!(!plan.indexed(Some(has)) && plan.require("ials", Some(has)).is_ok());
+        }
+        // What is refused anyway is not said to be lacking an index as well.
+        assert!(plan.indexed(Some(plan.unindexed - 1)) && plan.require("ials", Some(plan.unindexed - 1)).is_err());
+        let none = preset("item-knn", 0).plan_for(&items);
+        assert_eq!(none.total, none.unindexed);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_by_name() {
         let plan = preset("ials", 64).plan_for(&LARGE);
-        assert!(plan.require("ials", Some(plan.total)).is_ok() && plan.require("ials", None).is_ok());
-        let error = plan.require("ials", Some(plan.total - 1)).unwrap_err();
-        let message = format!("training `ials` takes {} bytes, and {} are available", plan.total, plan.total - 1);
+        assert!(plan.require("ials", Some(plan.unindexed)).is_ok() && plan.require("ials", None).is_ok());
+        let least = plan.unindexed;
+        let error = plan.require("ials", Some(least - 1)).unwrap_err();
+        let message = format!("training `ials` takes {least} bytes, and {} are available", least - 1);
         assert_eq!(error.to_string(), message);
         assert!(error.hint().unwrap().contains("`dim`"));
     }

@@ -37,7 +37,7 @@ impl Table {
         }
         Ok(match device.gpu() {
             Some(gpu) => Self::Gpu(GpuTable::new(gpu, table, accumulator, 1)?),
-            None => Self::Host(HostTable::new(table.clone(), accumulator.to_vec())),
+            None => Self::Host(HostTable::new(table, accumulator)),
         })
     }
 

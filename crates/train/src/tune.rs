@@ -17,6 +17,8 @@ use crate::preset::{Knobs, Preset};
 
 /// Fewest numbers per embedding that settings are compared at, where the preset has as many.
 const SMALLEST: usize = 8;
+/// How often a glance halves the preset's size.
+const GLANCE: u32 = 2;
 /// Stream of the seeds that settings are drawn from.
 const STREAM: u64 = 40;
 
@@ -100,12 +102,39 @@ pub fn tune(
     seed: u64,
     watch: &mut dyn WatchTrials,
 ) -> Result<Tuned, TuneError> {
+    search(data, preset, (settings, 0), device, seed, watch)
+}
+
+/// A look at as many settings as the preset asks for, at a quarter of its numbers and epochs: enough to tell knobs that suit
+/// the data from knobs that do not, in the time of an epoch or two.
+pub fn glance(
+    data: &Dataset,
+    preset: &Preset,
+    device: &Device,
+    seed: u64,
+    watch: &mut dyn WatchTrials,
+) -> Result<Tuned, TuneError> {
+    search(data, preset, (preset.trials, GLANCE), device, seed, watch)
+}
+
+/// The search among so many settings whose last rung has the preset's size halved so often.
+fn search(
+    data: &Dataset,
+    preset: &Preset,
+    (settings, halved): (u32, u32),
+    device: &Device,
+    seed: u64,
+    watch: &mut dyn WatchTrials,
+) -> Result<Tuned, TuneError> {
+    let refused = |error| TuneError::NoneRan { rung: 1, source: Box::new(error) };
+    preset.require(data).map_err(refused)?;
     let drawn = (1..).map(|nth| preset.draw(stream_seed(seed, STREAM, nth)));
     let items = data.train.all_cols().iter().max().map_or(0, |&last| last as usize + 1);
     let by_data = preset.by_data([data.train.rows_in_use(), items], data.train.len());
-    let candidates: Vec<Preset> =
-        [preset.clone()].into_iter().chain(by_data).chain(drawn).take(settings.max(1) as usize).collect();
-    let sizes = sizes(preset, candidates.len());
+    let candidates = [preset.clone()].into_iter().chain(by_data).chain(drawn).take(settings.max(1) as usize);
+    // What is found needs no search.
+    let candidates: Vec<Preset> = candidates.map(|preset| Preset { trials: 1, ..preset }).collect();
+    let sizes = sizes(preset, candidates.len(), halved);
     let mut trials: Vec<Trial> = Vec::new();
     let mut alive: Vec<usize> = (0..candidates.len()).collect();
     for (rung, &(dim, epochs)) in sizes.iter().enumerate() {
@@ -146,9 +175,9 @@ fn figure(log: &[Entry], epoch: u32) -> Option<f64> {
     log.iter().find(|entry| entry.epoch == epoch)?.validation.as_ref().map(|verdict| verdict.figure)
 }
 
-/// Numbers per embedding and epochs of every rung. The last rung, of two settings beside the preset, has the preset's; a
-/// model that is solved in one step has no smaller version, and so one rung.
-fn sizes(preset: &Preset, settings: usize) -> Vec<(usize, u32)> {
+/// Numbers per embedding and epochs of every rung. The last rung, of two settings beside the preset, has the preset's, `halved`
+/// so often; a model that is solved in one step has no smaller version, and so one rung.
+fn sizes(preset: &Preset, settings: usize, halved: u32) -> Vec<(usize, u32)> {
     let rungs = match preset.knobs.one_step() {
         true => 1,
         false => settings.next_power_of_two().trailing_zeros().max(1),
@@ -157,7 +186,7 @@ fn sizes(preset: &Preset, settings: usize) -> Vec<(usize, u32)> {
         let dim = (preset.dim >> halvings).max(SMALLEST.min(preset.dim));
         (dim, preset.epochs.div_ceil(1 << halvings.min(31)))
     };
-    (0..rungs).rev().map(size).collect()
+    (halved..halved + rungs).rev().map(size).collect()
 }
 
 /// The `best` settings by figure, earlier ones first among equals, and the preset behind them if it is not one of them.
@@ -178,14 +207,16 @@ mod tests {
     #[test]
     fn sizes_double_up_to_those_of_the_preset() {
         let ials = Preset::load("ials").unwrap(); // 128 numbers, 12 epochs
-        assert_eq!(sizes(&ials, 1), [(128, 12)]);
-        assert_eq!(sizes(&ials, 2), [(128, 12)]);
-        assert_eq!(sizes(&ials, 3), [(64, 6), (128, 12)]);
-        assert_eq!(sizes(&ials, 8), [(32, 3), (64, 6), (128, 12)]);
-        assert_eq!(sizes(&ials, 9), [(16, 2), (32, 3), (64, 6), (128, 12)]);
-        assert_eq!(sizes(&ials, 100)[..3], [(8, 1), (8, 1), (8, 1)]);
-        assert_eq!(sizes(&ials.resized(4, 1), 8), [(4, 1); 3]);
-        assert_eq!(sizes(&Preset::load("ease").unwrap(), 100), [(0, 1)]);
+        assert_eq!(sizes(&ials, 1, 0), [(128, 12)]);
+        assert_eq!(sizes(&ials, 2, 0), [(128, 12)]);
+        assert_eq!(sizes(&ials, 3, 0), [(64, 6), (128, 12)]);
+        assert_eq!(sizes(&ials, 8, 0), [(32, 3), (64, 6), (128, 12)]);
+        assert_eq!(sizes(&ials, 9, 0), [(16, 2), (32, 3), (64, 6), (128, 12)]);
+        assert_eq!(sizes(&ials, 100, 0)[..3], [(8, 1), (8, 1), (8, 1)]);
+        assert_eq!(sizes(&ials.resized(4, 1), 8, 0), [(4, 1); 3]);
+        assert_eq!(sizes(&Preset::load("ease").unwrap(), 100, 0), [(0, 1)]);
+        assert_eq!(sizes(&ials, 2, GLANCE), [(32, 3)]);
+        assert_eq!(sizes(&Preset::load("ease").unwrap(), 2, GLANCE), [(0, 1)]);
     }
 
     #[test]

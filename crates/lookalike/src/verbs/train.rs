@@ -35,9 +35,6 @@ use crate::workspace::Workspace;
 pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let start = Instant::now();
     let mut preset = Preset::load(&args.model)?;
-    if let Some(epochs) = args.epochs.filter(|_| !preset.knobs.one_step()) {
-        preset.epochs = epochs;
-    }
     if args.tune.is_some() && args.resume {
         let failure = Failure::wrong_use("`--tune` searches from the start and does not go with `--resume`");
         return Err(
@@ -46,6 +43,18 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     }
     let device = open(&common.device, &preset)?;
     let workspace = Workspace::open(common, say)?;
+    let run = Run(args.run.clone().unwrap_or_else(|| {
+        let folder = workspace.project.root.join("runs").join(&preset.name);
+        folder.strip_prefix(".").map(Path::to_owned).unwrap_or(folder)
+    }));
+    if args.resume && preset.trials > 1 && run.preset().exists() {
+        // The search is over, and this is what it found; where it was for another model, the checkpoint will be one of that.
+        let found = Preset::load(&run.preset().to_string_lossy())?;
+        preset = if found.name == preset.name { found } else { preset };
+    }
+    if let Some(epochs) = args.epochs.filter(|_| !preset.knobs.one_step()) {
+        preset.epochs = epochs;
+    }
     let stretches = match &preset.knobs {
         Knobs::TwoTower(TwoTower { base: Some(base), .. }) => base.stretches,
         _ => 0,
@@ -56,13 +65,10 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
         _ => None,
     };
     let segments = segments(&data, &workspace, &preset)?;
-    let run = Run(args.run.clone().unwrap_or_else(|| {
-        let folder = workspace.project.root.join("runs").join(&preset.name);
-        folder.strip_prefix(".").map(Path::to_owned).unwrap_or(folder)
-    }));
     std::fs::create_dir_all(&run.0).map_err(io("created", &run.0))?;
     let plan = preset.plan(&data);
-    introduce(&data, &preset, &plan, &device, entered.as_ref(), say);
+    let with_index = plan.indexed(Plan::available());
+    introduce(&data, &preset, (&plan, with_index), &device, entered.as_ref(), say);
 
     let hash = workspace.data_hash()?;
     // A run is not resumed after its tags became others: they are learned from like the data.
@@ -74,8 +80,8 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     };
     let identity = Identity { seed: common.seed, data: &read };
     let mut trials = None;
-    if let Some(settings) = args.tune {
-        let tuned = super::tune::search(&data, &preset, settings, &device, common.seed, &run, say)?;
+    if args.tune.is_some() || preset.trials > 1 && !args.resume {
+        let tuned = super::tune::search(&data, &preset, args.tune, &device, common.seed, &run, say)?;
         (preset, trials) = (tuned.best, Some(tuned.trials));
     }
     let few = Chooser::new(&data, &segments, common.seed)?;
@@ -109,7 +115,7 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let (evaluation, built) = std::thread::scope(|scope| {
         let index = scope.spawn(|| {
             let start = Instant::now();
-            let built = super::index::build(&bundle, settings).transpose()?;
+            let built = with_index.then(|| super::index::build(&bundle, settings).transpose()).flatten()?;
             Some(built.map(|built| (built, start.elapsed().as_secs_f64())))
         });
         let evaluation = Evaluation::of(&data, &bundle, common.seed);
@@ -136,7 +142,11 @@ pub fn run(common: &Common, args: &Train, say: &Say) -> Result<(), Failure> {
     let indexed =
         indexed.map_err(|failure| failure.after(&format!("{} is complete but for its index", run.shown())))?;
     let (audit, index_seconds) = indexed.unzip();
-    say.line(audit.as_ref().map_or_else(|| super::index::none(&bundle), super::index::text));
+    say.line(match &audit {
+        Some(audit) => super::index::text(audit),
+        None if with_index => super::index::none(&bundle),
+        None => format!("index: none yet; `lookalike index --run {}` builds it alone", run.shown()),
+    });
     say.line(examples(&data, &bundle)?);
     say.line(format!("run: {}", run.shown()));
     say.line(next(&bundle, &run));
@@ -195,7 +205,14 @@ fn segments(data: &Dataset, workspace: &Workspace, preset: &Preset) -> Result<Fe
     Ok(segments::of(data, &portraits::guarded(&Catalogue::open(&workspace.project)?, asked)))
 }
 
-fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, entered: Option<&Entered>, say: &Say) {
+fn introduce(
+    data: &Dataset,
+    preset: &Preset,
+    (plan, with_index): (&Plan, bool),
+    device: &Device,
+    entered: Option<&Entered>,
+    say: &Say,
+) {
     let count = |number: usize| grouped(number as u64);
     say.line(format!("device: {} ({})", device.name(), device.why()));
     let what = match preset.dim {
@@ -231,7 +248,14 @@ fn introduce(data: &Dataset, preset: &Preset, plan: &Plan, device: &Device, ente
     } else {
         String::new()
     };
-    say.line(format!("memory: about {}{has}{values}", gigabytes(plan.total)));
+    let (takes, later) = match with_index {
+        true => (plan.total, String::new()),
+        false => {
+            let with = gigabytes(plan.total);
+            (plan.unindexed, format!("; an index is left for later, with which it would be {with}"))
+        }
+    };
+    say.line(format!("memory: about {}{has}{values}{later}", gigabytes(takes)));
     say.line("");
 }
 

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use lookalike_bundle::{Learned, Tensors};
 use lookalike_dataset::Dataset;
 use lookalike_train::device::Device;
-use lookalike_train::{Entry, Phase, Preset, Trial, Tuned, Verdict, Watch, WatchTrials, tune};
+use lookalike_train::{Entry, Knobs, Phase, Preset, Trial, Tuned, Verdict, Watch, WatchTrials, glance, tune};
 use serde_json::{Map, Value};
 
 use super::train::CHOSEN_AT;
@@ -16,11 +16,12 @@ use crate::run::{self, Run};
 use crate::say::{Say, table, to_value};
 use crate::stop::Heeding;
 
-/// Searches among so many settings, keeps every trial in `tune.jsonl` as it ends and the best preset in `preset.toml`.
+/// Searches among so many settings, or looks at those that the preset asks for, keeps every trial in `tune.jsonl` as it ends
+/// and the best preset in `preset.toml`.
 pub fn search(
     data: &Dataset,
     preset: &Preset,
-    settings: u32,
+    settings: Option<u32>,
     device: &Device,
     seed: u64,
     run: &Run,
@@ -37,7 +38,10 @@ pub fn search(
     let bench = Bench::to_choose_by(data, device, seed);
     let mut observer =
         Observer { bench, table: run.trials(), say, stop: Heeding::start(), trials: 0, bar: None, failure: None };
-    let tuned = tune(data, preset, settings, device, seed, &mut observer);
+    let tuned = match settings {
+        Some(settings) => tune(data, preset, settings, device, seed, &mut observer),
+        None => glance(data, preset, device, seed, &mut observer),
+    };
     observer.clear();
     let tuned = match observer.failure.take() {
         Some(failure) => return Err(failure),
@@ -131,7 +135,11 @@ fn text(tuned: &Tuned, preset: &Preset) -> Result<String, Failure> {
             Value::String(text) => format!("{key} {text}"),
             value => format!("{key} {value}"),
         });
-        let mark = if first.setting == 1 { " (the preset)" } else { "" };
+        let mark = match (first.setting, &first.knobs) {
+            (1, _) => " (the preset)",
+            (2, Knobs::Ials(_)) => " (by the data)",
+            _ => "",
+        };
         let mut row = vec![format!("{}: {}{mark}", first.setting, knobs.collect::<Vec<_>>().join(", "))];
         row.extend(own.iter().map(|trial| trial.figure.map_or("failed".into(), |figure| format!("{figure:.4}"))));
         rows.push((own.iter().map(|trial| trial.figure).collect::<Vec<_>>(), row));

@@ -34,6 +34,9 @@ const BUILT_IN: [(&str, &str); 6] = [
     ("item-knn", include_str!("../../../../models/item-knn.toml")),
 ];
 
+/// The most settings of a search.
+pub const MOST_TRIALS: u32 = 10_000;
+
 /// How one model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Preset {
@@ -48,6 +51,10 @@ pub struct Preset {
     pub epochs: u32,
     /// Passes without a better validation figure after which training stops.
     pub patience: u32,
+    /// Settings of the knobs, the preset among them, that are looked at in small on the validation part; the best is to be
+    /// trained.
+    #[serde(skip_serializing_if = "single")]
+    pub trials: u32,
     /// What only this kind of model has.
     #[serde(flatten)]
     pub knobs: Knobs,
@@ -129,8 +136,8 @@ impl Preset {
             #[serde(flatten)]
             knobs: &'a Knobs,
         }
-        let Self { dim, epochs, patience, .. } = *self;
-        let common = Common { name: Some(self.name.clone()), when: self.when.clone() };
+        let Self { dim, epochs, patience, trials, .. } = *self;
+        let common = Common { name: Some(self.name.clone()), when: self.when.clone(), trials };
         let epochs = (!self.knobs.one_step()).then_some(Epochs { dim, epochs, patience });
         let text = toml::to_string(&File { common, epochs, knobs: &self.knobs });
         text.map_err(|source| PresetError::Text { name: self.name.clone(), source })
@@ -147,9 +154,9 @@ impl Preset {
         let kind = table.get("kind").and_then(toml::Value::as_str).unwrap_or_default();
         let own = Knobs::keys(kind);
         let common: &[&str] = if one_step(kind) {
-            &["kind", "name", "when"]
+            &["kind", "name", "when", "trials"]
         } else {
-            &["kind", "name", "when", "dim", "epochs", "patience"]
+            &["kind", "name", "when", "trials", "dim", "epochs", "patience"]
         };
         known(&table, common, own, text, file)?;
         if let Some(base) = table.get("base").and_then(toml::Value::as_table) {
@@ -158,7 +165,7 @@ impl Preset {
             let own = if Base::KINDS.contains(&kind) { Knobs::keys(kind) } else { &[] };
             known(base, Base::KEYS, own, text, file)?;
         }
-        let Common { name: own_name, when } = toml::from_str(text).map_err(parse)?;
+        let Common { name: own_name, when, trials } = toml::from_str(text).map_err(parse)?;
         let given: Epochs = match one_step(kind) {
             true => Epochs { dim: 0, epochs: 1, patience: 1 },
             false => toml::from_str(text).map_err(parse)?,
@@ -174,6 +181,7 @@ impl Preset {
             name,
             "letters, digits, `-`, `_` and `.`",
         )?;
+        check.that((1..=MOST_TRIALS).contains(&trials), "trials", trials, "from 1 to 10000")?;
         if !one_step(kind) {
             check.that((1..=1024).contains(&dim), "dim", dim, "from 1 to 1024")?;
             check.that(epochs >= 1, "epochs", epochs, "at least 1")?;
@@ -181,7 +189,7 @@ impl Preset {
         }
         let knobs: Knobs = toml::from_str(text).map_err(parse)?;
         knobs.check(&check)?;
-        Ok(Self { name: name.to_owned(), when, dim, epochs, patience, knobs })
+        Ok(Self { name: name.to_owned(), when, dim, epochs, patience, trials, knobs })
     }
 }
 
@@ -202,6 +210,8 @@ struct Common {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     when: String,
+    #[serde(default = "one", skip_serializing_if = "single")]
+    trials: u32,
 }
 
 /// What every kind has that learns embeddings, epoch after epoch.
@@ -210,6 +220,14 @@ struct Epochs {
     dim: usize,
     epochs: u32,
     patience: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn single(trials: &u32) -> bool {
+    *trials == 1
 }
 
 fn none(dim: &usize) -> bool {
@@ -374,7 +392,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_its_line_and_the_nearest() {
-        assert_eq!(error(("alpha0", "alpha")), "`mine.toml`, line 8: unknown key `alpha`; did you mean `alpha0`?");
+        assert_eq!(error(("alpha0", "alpha")), "`mine.toml`, line 9: unknown key `alpha`; did you mean `alpha0`?");
     }
 
     #[test]
@@ -391,6 +409,7 @@ mod tests {
     #[test]
     fn wrong_types_values_and_missing_keys_name_the_key() {
         assert!(error(("dim = 128", "dim = \"big\"")).starts_with("`mine.toml`, line "));
+        assert!(error(("trials = 2", "trials = 0")).contains("`trials` is 0, it must be from 1 to 10000"));
         assert!(error(("reg = 0.18", "reg = nan")).contains("`reg` is NaN"));
         assert!(error(("dim = 128", "dim = 0")).contains("`dim` is 0, it must be from 1 to 1024"));
         assert!(error(("nu = 0.5", "")).contains("nu"));

@@ -10,11 +10,13 @@ use rayon::prelude::*;
 
 use super::base::Base;
 use super::inputs::Inputs;
-use super::step::{Compared, Known, Lists, NOWHERE, Step};
+use super::step::{Compared, Known, Lists, Step};
 use crate::device::DeviceError;
 use crate::gemm::{View, ViewMut, product};
 use crate::preset::TwoTower as Knobs;
 
+/// No column.
+const NOWHERE: u32 = u32::MAX;
 /// Users whose scores one thread computes at a time.
 const USERS: usize = 16;
 

@@ -33,7 +33,7 @@ impl Engine {
     pub(super) fn open(device: &Device, sides: [SideState; 2]) -> Result<Self, DeviceError> {
         let Some(gpu) = device.gpu() else {
             let side =
-                |SideState { rows, accumulator, layers }| HostSide::new(HostTable::new(rows, accumulator), layers);
+                |SideState { rows, accumulator, layers }| HostSide::new(HostTable::new(&rows, &accumulator), layers);
             return Ok(Self::Host(Box::new(sides.map(side))));
         };
         let side = |SideState { rows, accumulator, layers }: SideState| {

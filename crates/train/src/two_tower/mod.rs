@@ -67,7 +67,7 @@ enum Source<'a> {
         stretches: Vec<Ahead<'a>>,
         /// Which stretch each step of the epoch is of, and its number there.
         order: Vec<(usize, usize)>,
-        knobs: BaseKnobs,
+        knobs: Box<BaseKnobs>,
         /// One for each of the times, once they are learned.
         bases: Vec<Base>,
         scale: Scale,
@@ -106,7 +106,7 @@ impl<'a> TwoTowerModel<'a> {
             Some(base) => Source::Ahead {
                 stretches: times.windows(2).map(|pair| Ahead::new(parts[pair[0]], parts[pair[1]])).collect(),
                 order: Vec::new(),
-                knobs: base.clone(),
+                knobs: Box::new(base.clone()),
                 bases: Vec::new(),
                 scale: Scale::new(),
             },

@@ -11,9 +11,6 @@ use crate::bags::Bags;
 use crate::device::DeviceError;
 use crate::preset::TwoTower as Knobs;
 
-/// No column.
-pub(super) const NOWHERE: u32 = u32::MAX;
-
 /// One step. Its examples are users, each with one or several items to be foretold; its columns are these items and further
 /// ones, each once, ascending.
 #[derive(Debug)]
@@ -97,61 +94,87 @@ pub(super) struct Steps<'a> {
     train: &'a Csr<UserRow, ItemRow>,
     /// The share of the pairs that are about each item.
     shares: Vec<f64>,
-    /// The column of each item; [`NOWHERE`] between steps.
-    columns: Vec<u32>,
+}
+
+/// Which column each of a few items has. A table with a place for every item would be met cold wherever the catalogue is
+/// larger than the cache, and a step asks for every item of its users' histories: nearly all of them have no column, and a
+/// bit says so.
+struct Columns {
+    /// The items of the columns, ascending.
+    items: Vec<u32>,
+    /// One bit for all items that have the lowest bits of their numbers in common: whether any of them has a column.
+    some: Vec<u64>,
+}
+
+/// Bits of [`Columns::some`]: 8 KiB of them.
+const MARKS: usize = 1 << 16;
+
+impl Columns {
+    /// Takes items in any order, more than once or not.
+    fn new(mut items: Vec<u32>) -> Self {
+        items.sort_unstable();
+        items.dedup();
+        let mut some = vec![0; MARKS / 64];
+        items.iter().for_each(|&item| some[item as usize % MARKS / 64] |= 1 << (item % 64));
+        Self { items, some }
+    }
+
+    fn of(&self, item: u32) -> Option<u32> {
+        let marked = self.some[item as usize % MARKS / 64] >> (item % 64) & 1 == 1;
+        marked.then(|| self.items.binary_search(&item).ok().map(|column| column as u32)).flatten()
+    }
 }
 
 impl<'a> Steps<'a> {
     pub(super) fn new(train: &'a Csr<UserRow, ItemRow>) -> Self {
         let mut shares = vec![0.0; train.n_cols()];
         train.all_cols().iter().for_each(|&item| shares[item as usize] += 1.0 / train.len() as f64);
-        Self { train, shares, columns: vec![NOWHERE; train.n_cols()] }
+        Self { train, shares }
     }
 
     /// The step of these pairs.
     pub(super) fn step(
-        &mut self,
+        &self,
         batch: &[Pair<UserRow, ItemRow>],
         [users, items]: [&Inputs<'_>; 2],
         knobs: &Knobs,
         seed: u64,
     ) -> Result<Step, DeviceError> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream_seed(seed, 0, 0));
-        let n_items = self.columns.len();
         let mut drawn: Vec<u32> = batch.iter().map(|pair| pair.col.get()).collect();
-        drawn.extend((0..knobs.negatives).map(|_| rng.random_range(0..n_items as u32)));
-        drawn.sort_unstable();
-        drawn.dedup();
-        (0..).zip(&drawn).for_each(|(column, &item)| self.columns[item as usize] = column);
+        drawn.extend((0..knobs.negatives).map(|_| rng.random_range(0..self.shares.len() as u32)));
+        let columns = Columns::new(drawn);
 
         let log_q = match knobs.logq {
-            true => drawn.iter().map(|&item| self.log_q(item, batch.len(), knobs.negatives)).collect(),
-            false => vec![0.0; drawn.len()],
+            true => columns.items.iter().map(|&item| self.log_q(item, batch.len(), knobs.negatives)).collect(),
+            false => vec![0.0; columns.items.len()],
         };
         let (mut own, mut known) = (Lists::new(), Lists::new());
         for pair in batch {
-            own.push([self.columns[pair.col.index()]]);
+            own.push(columns.of(pair.col.get()));
             let had = self.train.cols(pair.row).iter().filter(|&&item| item != pair.col.get());
-            known.push(had.map(|&item| self.columns[item as usize]).filter(|&column| column != NOWHERE));
+            known.push(had.filter_map(|&item| columns.of(item)));
         }
         let targets = batch.iter().map(|pair| (pair.row.index(), Some(pair.col.get())));
-        let step = Step {
+        Ok(Step {
             users: users.drawn(targets, knobs.id_dropout[0], &mut rng)?,
-            items: items.drawn(drawn.iter().map(|&item| (item as usize, None)), knobs.id_dropout[1], &mut rng)?,
+            items: items.drawn(
+                columns.items.iter().map(|&item| (item as usize, None)),
+                knobs.id_dropout[1],
+                &mut rng,
+            )?,
             own,
             weights: vec![1.0; batch.len()],
             log_q,
             compared: Compared::AllBut(known),
             base: None,
-        };
-        drawn.iter().for_each(|&item| self.columns[item as usize] = NOWHERE);
-        Ok(step)
+        })
     }
 
     /// The logarithm of the chance that an item is among the columns: that of at least one of the pairs, drawn by how
     /// often items occur, and of the further items, drawn evenly, taken as a Poisson process.
     fn log_q(&self, item: u32, pairs: usize, further: usize) -> f32 {
-        let expected = pairs as f64 * self.shares[item as usize] + further as f64 / self.columns.len() as f64;
+        let expected = pairs as f64 * self.shares[item as usize] + further as f64 / self.shares.len() as f64;
         (-(-expected).exp_m1()).max(f64::MIN_POSITIVE).ln() as f32
     }
 }

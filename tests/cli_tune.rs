@@ -74,6 +74,12 @@ fn ials_has_a_look_in_small_and_nothing_else_has() {
     // What it found looks no further.
     shop.train(&["--model", "run/preset.toml", "--run", "again"]).ok();
     assert!(!shop.path("again/tune.jsonl").exists() && shop.files("run/bundle") == shop.files("again/bundle"));
+    // Towers look at their base.
+    shop.train(&["--epochs", "1", "--model", "two-tower", "--run", "towers"]).says(&["dim 32 × 2", " (by the data)"]);
+    let trained = shop.run(&["show", "model", "towers", "--json"]).json()["manifest"]["preset"].clone();
+    let figures: Vec<_> = self::table(&shop, "towers").iter().map(|trial| trial["figure"].as_f64()).collect();
+    let best = &self::table(&shop, "towers")[usize::from(figures[1] > figures[0])]["knobs"];
+    assert!(trained["base"]["alpha0"] == best["alpha0"] && trained["base"]["dim"] == 128, "{trained}");
     shop.train(&["--epochs", "1", "--model", "bpr", "--run", "bpr"]).ok();
     assert!(!shop.path("bpr/tune.jsonl").exists());
 }

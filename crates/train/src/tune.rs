@@ -56,7 +56,7 @@ pub trait WatchTrials: Watch {
 /// A finished search.
 #[derive(Debug)]
 pub struct Tuned {
-    /// The best setting at the preset's own size.
+    /// The preset with the knobs of the best setting.
     pub best: Preset,
     /// Every trial in the order in which they were made.
     pub trials: Vec<Trial>,
@@ -106,7 +106,8 @@ pub fn tune(
 }
 
 /// A look at as many settings as the preset asks for, at a quarter of its numbers and epochs: enough to tell knobs that suit
-/// the data from knobs that do not, in the time of an epoch or two.
+/// the data from knobs that do not, in the time of an epoch or two. Of towers that add to a base it is the base's knobs that are
+/// looked at, in the base alone.
 pub fn glance(
     data: &Dataset,
     preset: &Preset,
@@ -114,7 +115,11 @@ pub fn glance(
     seed: u64,
     watch: &mut dyn WatchTrials,
 ) -> Result<Tuned, TuneError> {
-    search(data, preset, (preset.trials, GLANCE), device, seed, watch)
+    let alone = preset.base_alone();
+    let looked_at = alone.as_ref().unwrap_or(preset);
+    let Tuned { best, trials } = search(data, looked_at, (preset.trials, GLANCE), device, seed, watch)?;
+    let best = if alone.is_some() { Preset { trials: 1, ..preset.clone() }.with_base(best.knobs) } else { best };
+    Ok(Tuned { best, trials })
 }
 
 /// The search among so many settings whose last rung has the preset's size halved so often.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bpr, Check, Dice, Ials, PresetError, SoftmaxMf};
+use super::{Bpr, Check, Dice, Ials, Knobs, Preset, PresetError, SoftmaxMf};
 
 /// Knobs of the two-tower model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +75,38 @@ pub enum Factorization {
     SoftmaxMf(SoftmaxMf),
     /// Bayesian personalised ranking.
     Bpr(Bpr),
+}
+
+impl From<Factorization> for Knobs {
+    fn from(knobs: Factorization) -> Self {
+        match knobs {
+            Factorization::Ials(knobs) => Self::Ials(knobs),
+            Factorization::SoftmaxMf(knobs) => Self::SoftmaxMf(knobs),
+            Factorization::Bpr(knobs) => Self::Bpr(knobs),
+        }
+    }
+}
+
+impl Preset {
+    /// The base of its towers as a model of its own.
+    pub(crate) fn base_alone(&self) -> Option<Self> {
+        let Knobs::TwoTower(TwoTower { base: Some(base), .. }) = &self.knobs else { return None };
+        let Base { dim, epochs, knobs, .. } = base.clone();
+        Some(Self { dim, epochs, patience: epochs, knobs: knobs.into(), ..self.clone() })
+    }
+
+    /// The same with other knobs of its base, where they are a base's.
+    pub(crate) fn with_base(mut self, found: Knobs) -> Self {
+        if let Knobs::TwoTower(TwoTower { base: Some(base), .. }) = &mut self.knobs {
+            match found {
+                Knobs::Ials(knobs) => base.knobs = Factorization::Ials(knobs),
+                Knobs::SoftmaxMf(knobs) => base.knobs = Factorization::SoftmaxMf(knobs),
+                Knobs::Bpr(knobs) => base.knobs = Factorization::Bpr(knobs),
+                Knobs::TwoTower(_) | Knobs::Ease(_) | Knobs::ItemKnn(_) => {}
+            }
+        }
+        self
+    }
 }
 
 impl Base {

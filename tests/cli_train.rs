@@ -148,7 +148,7 @@ fn an_unknown_model_lists_those_there_are() {
 fn an_unknown_key_of_a_preset_comes_with_the_nearest() {
     let shop = Shop::new();
     shop.damage("slow.toml", |text| text.extend(b"patiense = 3\n"));
-    shop.train(&["--model", "slow.toml"]).hints(1, &["`slow.toml`, line 10", "unknown key `patiense`", "`patience`"]);
+    shop.train(&["--model", "slow.toml"]).hints(1, &["`slow.toml`, line 11", "unknown key `patiense`", "`patience`"]);
 }
 
 #[test]

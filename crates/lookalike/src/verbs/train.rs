@@ -492,7 +492,6 @@ fn examples(data: &Dataset, bundle: &Bundle) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// The next two commands to try.
 /// What to do where a model is not worth its training: another that learns nothing is ahead of it.
 fn behind(evaluation: &Evaluation, preset: &Preset) -> Option<String> {
     let (model, others) = evaluation.models.split_first()?;
@@ -507,6 +506,7 @@ fn behind(evaluation: &Evaluation, preset: &Preset) -> Option<String> {
     ))
 }
 
+/// The next two commands to try.
 fn next(bundle: &Bundle, run: &Run) -> String {
     let user = bundle.users.ids().first().map_or("ID", String::as_str);
     let popular = {

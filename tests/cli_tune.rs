@@ -60,7 +60,7 @@ fn the_better_settings_go_on_larger_and_the_best_is_trained() {
 }
 
 #[test]
-fn ials_has_a_look_in_small_and_nothing_else_has() {
+fn ials_has_a_look_in_small_and_towers_at_their_base() {
     let shop = Shop::new();
     let said = shop.train(&["--epochs", "8", "--run", "run"]).says(&["dim 32 × 2", " (the preset)", " (by the data)"]);
     assert_eq!(said.out.matches("dim ").count(), 1, "{}", said.out);

@@ -73,6 +73,12 @@ impl Bags {
         self.bag(example).iter().copied().zip(weights)
     }
 
+    /// The rows of one bag, and their weights to be changed; no weights if each counts once.
+    pub(crate) fn bag_mut(&mut self, example: usize) -> (&[u32], &mut [f32]) {
+        let entries = self.entries(example);
+        (&self.rows[entries.clone()], self.weights.get_mut(entries).unwrap_or_default())
+    }
+
     fn entries(&self, example: usize) -> std::ops::Range<usize> {
         self.offsets[example] as usize..self.offsets[example + 1] as usize
     }

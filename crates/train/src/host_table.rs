@@ -67,6 +67,17 @@ impl HostTable {
         out
     }
 
+    /// The gradient by the weight of each entry of the bags: the inner product of its row and `grad`, `[batch, dim]`, of
+    /// its example. The rows must exist.
+    pub(crate) fn by_weight(&self, bags: &Bags, grad: &[f32]) -> Vec<f32> {
+        let (dim, table) = (self.dim(), self.table.all());
+        let entries = (0..bags.batch()).into_par_iter().with_min_len(GRAIN).flat_map_iter(|example| {
+            let grad = &grad[example * dim..][..dim];
+            bags.bag(example).iter().map(move |&row| dot(&table[row as usize * dim..][..dim], grad))
+        });
+        entries.collect()
+    }
+
     /// One step of row-wise Adagrad; `grad` has shape `[batch, dim]`, the rows must exist.
     pub(crate) fn update(
         &mut self,
@@ -94,7 +105,7 @@ impl HostTable {
                 for (example, weight) in segments.weighed(segment) {
                     add(sum, &grad[example as usize * dim..][..dim], weight);
                 }
-                *accumulator += sum_of_squares(sum) / dim as f32;
+                *accumulator += dot(sum, sum) / dim as f32;
                 let scale = lr / (accumulator.sqrt() + eps);
                 for (weight, g) in row.iter_mut().zip(&*sum) {
                     *weight -= scale * g;
@@ -127,11 +138,11 @@ fn add(sum: &mut [f32], row: &[f32], weight: f32) {
 }
 
 /// In eight running sums, so that the loop becomes vector instructions.
-fn sum_of_squares(numbers: &[f32]) -> f32 {
+fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 8];
-    for chunk in numbers.chunks(lanes.len()) {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane += x * x;
+    for (a, b) in a.chunks(lanes.len()).zip(b.chunks(lanes.len())) {
+        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane += a * b;
         }
     }
     lanes.iter().sum()
@@ -177,10 +188,17 @@ mod tests {
     }
 
     #[test]
-    fn squares_are_summed_for_any_length() {
+    fn products_are_summed_for_any_length() {
         for length in 0..20 {
             let numbers: Vec<f32> = (0..length).map(|x| x as f32).collect();
-            assert_eq!(sum_of_squares(&numbers), numbers.iter().map(|x| x * x).sum::<f32>());
+            let others: Vec<f32> = numbers.iter().map(|x| x - 5.0).collect();
+            assert_eq!(dot(&numbers, &others), numbers.iter().map(|x| x * (x - 5.0)).sum::<f32>());
         }
+    }
+
+    #[test]
+    fn a_weight_pulls_by_its_row_and_the_gradient_of_its_example() {
+        let bags = Bags::new(vec![0, 2, 2, 3], vec![0, 2, 1]).unwrap();
+        assert_eq!(table().by_weight(&bags, &[1.0, 0.5, 9.0, 9.0, 0.0, 2.0]), [2.0, 8.0, 8.0]);
     }
 }

@@ -240,7 +240,8 @@ impl Preset {
                 let entries = 2 * ENTRY * shape.entries + taste;
                 let copies = order + entries + 4 * base * rows * times;
                 let learned = 4 * (dim + base) * rows;
-                let values = 4 * (dim + 1) * (features + further) + entries;
+                let attention = if knobs.attention { 2 * 4 * items } else { 0 };
+                let values = 4 * (dim + 1) * (features + further) + entries + attention;
                 Fit { model: 4 * dim * inputs, optimizer: 4 * inputs, copies, step, learned, values }
             }
             Knobs::Ease(knobs) => {

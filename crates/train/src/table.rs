@@ -7,6 +7,7 @@ use crate::bags::{Bags, Segments};
 use crate::device::{Device, DeviceError};
 use crate::gpu::GpuTable;
 use crate::host_table::HostTable;
+use crate::read::read;
 
 /// A table of embeddings with a row-wise Adagrad accumulator.
 ///
@@ -66,15 +67,23 @@ impl Table {
         }
     }
 
+    /// The gradient by the weight of each of the bags' rows, bag after bag: the inner product of the row and the gradient
+    /// `grad` of what [`Self::gather`] returned, `[batch, dim]`; an autodiff association is dropped. Waits for the device.
+    pub fn by_weight(&self, bags: &Bags, grad: Tensor<2>) -> Result<Vec<f32>, DeviceError> {
+        bags.check_rows(self.rows())?;
+        check_shape(&grad, [bags.batch(), self.dim()])?;
+        let grad = grad.inner();
+        match self {
+            Self::Host(table) => Ok(table.by_weight(bags, &read(grad)?)),
+            Self::Gpu(table) => read(table.by_weight(bags, grad)?),
+        }
+    }
+
     /// One step of row-wise Adagrad. `grad` is the gradient of what [`Self::gather`] returned,
     /// `[batch, dim]`; an autodiff association is dropped.
     pub fn update(&mut self, segments: &Segments, grad: Tensor<2>, lr: f32, eps: f32) -> Result<(), DeviceError> {
         segments.check_rows(self.rows())?;
-        let (found, expected) = (grad.dims(), [segments.batch(), self.dim()]);
-        if found != expected {
-            let problem = format!("has shape {found:?} where {expected:?} is due");
-            return Err(DeviceError::Input { what: "gradient", problem });
-        }
+        check_shape(&grad, [segments.batch(), self.dim()])?;
         let grad = grad.inner();
         match self {
             Self::Host(table) => table.update(segments, grad, lr, eps),
@@ -97,4 +106,13 @@ impl Table {
             Self::Gpu(table) => table.read_memory(),
         }
     }
+}
+
+fn check_shape(grad: &Tensor<2>, expected: [usize; 2]) -> Result<(), DeviceError> {
+    let found = grad.dims();
+    if found != expected {
+        let problem = format!("has shape {found:?} where {expected:?} is due");
+        return Err(DeviceError::Input { what: "gradient", problem });
+    }
+    Ok(())
 }

@@ -79,6 +79,7 @@ fn train(device: &Device, rows: usize, dim: usize, batch: usize, longest: usize)
         let gathered = table.gather(&bags).unwrap();
         assert_eq!(gathered.dims(), [batch, dim]);
         batches.extend_from_slice(gathered.into_data().as_slice::<f32>().unwrap());
+        batches.extend(table.by_weight(&bags, tensor(&grad, device)).unwrap());
         table.update(&bags.segments(), tensor(&grad, device), 0.1, 1e-6).unwrap();
     }
     [batches, table.read().unwrap().into_vec(), table.read_accumulator().unwrap()]

@@ -74,6 +74,7 @@ fn two_tower() -> Preset {
         tags: Vec::new(),
         history: 5,
         half_life: 0.0,
+        attention: true,
         trend: true,
         taste: true,
         friends: false,

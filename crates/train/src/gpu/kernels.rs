@@ -48,6 +48,33 @@ pub fn gather_bags(
     }
 }
 
+/// `out[e] = table[row, ·] · grad[examples[e], ·]` where the row of entry `e` lies in this shard, which holds the
+/// table's rows from `first` on. One unit per entry.
+#[cube(launch)]
+pub fn dot_entries(
+    table: &[f32],
+    grad: &[f32],
+    rows: &[u32],
+    examples: &[u32],
+    out: &mut [f32],
+    first: u32,
+    shard_rows: u32,
+    #[comptime] dim: usize,
+) {
+    if ABSOLUTE_POS < out.len() {
+        let row = rows[ABSOLUTE_POS];
+        if row >= first && row - first < shard_rows {
+            let number = (row - first) as usize * dim;
+            let gradient = examples[ABSOLUTE_POS] as usize * dim;
+            let mut sum = 0.0f32;
+            for j in 0..dim {
+                sum += table[number + j] * grad[gradient + j];
+            }
+            out[ABSOLUTE_POS] = sum;
+        }
+    }
+}
+
 /// `out[r, j] = Σ weights[p] · values[v, j]` over run `r`, the places `offsets[r]..offsets[r + 1]` in order, where place
 /// `p` stands for row `v = index[p]`, or for row `p` itself unless `indexed`; every weight is 1 unless `weighted`. One unit
 /// per number.

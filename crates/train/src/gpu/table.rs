@@ -106,6 +106,36 @@ impl GpuTable {
         Ok(self.gpu.tensor_of(out, [bags.batch(), self.dim]))
     }
 
+    /// The inner product of each of the bags' rows and the gradient of its example, `[batch, dim]`; the rows must exist.
+    pub(crate) fn by_weight(&self, bags: &Bags, grad: Tensor<2>) -> Result<Tensor<1>, DeviceError> {
+        let grad = self.gpu.buffer_of("gradient", grad)?;
+        let entries = bags.rows().len();
+        let out = self.gpu.empty("gradient of the weights", entries)?;
+        if entries > 0 {
+            let rows = self.gpu.upload_u32("rows of the bags", bags.rows())?;
+            let examples: Vec<u32> =
+                (0..bags.batch()).flat_map(|example| bags.bag(example).iter().map(move |_| example as u32)).collect();
+            let examples = self.gpu.upload_u32("examples of the batch", &examples)?;
+            let (cubes, units) = self.gpu.units(entries);
+            for shard in &self.shards {
+                kernels::dot_entries::launch(
+                    &self.gpu.client,
+                    cubes.clone(),
+                    units,
+                    shard.table.clone().into_buffer_arg(),
+                    grad.clone().into_buffer_arg(),
+                    rows.clone().into_buffer_arg(),
+                    examples.clone().into_buffer_arg(),
+                    out.clone().into_buffer_arg(),
+                    shard.rows.start as u32,
+                    shard.rows.len() as u32,
+                    self.dim,
+                );
+            }
+        }
+        Ok(self.gpu.tensor_of(out, [entries]))
+    }
+
     /// One step of row-wise Adagrad; `grad` has shape `[batch, dim]`, the rows must exist.
     pub(crate) fn update(
         &mut self,

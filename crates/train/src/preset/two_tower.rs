@@ -18,6 +18,9 @@ pub struct TwoTower {
     pub history: usize,
     /// After so many days an item of the history counts half; 0 if all count the same.
     pub half_life: f32,
+    /// Whether it is learned how much each item of a history counts, beside its age.
+    #[serde(default)]
+    pub attention: bool,
     /// Whether it enters how many users an item had, in all and of late.
     pub trend: bool,
     /// Whether it enters which attributes the items had that a user had: of each field, the shares of its values.
@@ -135,6 +138,7 @@ impl TwoTower {
         "tags",
         "history",
         "half_life",
+        "attention",
         "trend",
         "taste",
         "friends",
@@ -163,6 +167,13 @@ impl TwoTower {
         check.that(self.history <= 65_536, "history", self.history, "at most 65536")?;
         let days = self.half_life.is_finite() && self.half_life >= 0.0;
         check.that(days, "half_life", self.half_life, "a number of days, or 0")?;
+        let attends = !self.attention || self.history > 0;
+        check.that(
+            attends,
+            "attention",
+            self.attention,
+            "false where `history` is 0: there is nothing to attend to",
+        )?;
         let chances = self.id_dropout.iter().all(|chance| (0.0..=1.0).contains(chance));
         check.that(chances, "id_dropout", format!("{:?}", self.id_dropout), "two numbers from 0 to 1")?;
         check.that((1..=1 << 20).contains(&self.hard), "hard", self.hard, "from 1 to 1048576")?;

@@ -2,6 +2,7 @@
 
 use lookalike_bundle::{Data, Matrix, Tensor as Stored, Tensors};
 
+use super::attention::Attention;
 use super::base::Scale;
 use super::gpu::{self, GpuSide};
 use super::host::{self, HostSide};
@@ -20,6 +21,14 @@ pub(super) struct SideState {
     pub(super) rows: Matrix,
     pub(super) accumulator: Vec<f32>,
     pub(super) layers: Layers,
+}
+
+/// What a step told.
+pub(super) struct Told {
+    /// The loss summed over the examples.
+    pub(super) loss: f64,
+    /// Where there is attention, the gradient by the weight of each entry of the users' bags.
+    pub(super) by_weight: Vec<f32>,
 }
 
 /// Both sides: users, then items.
@@ -43,7 +52,7 @@ impl Engine {
         Ok(Self::Gpu(Box::new([side(users)?, side(items)?])))
     }
 
-    /// Learns from one step, and draws the next one meanwhile. Returns the loss summed over the examples, and what was
+    /// Learns from one step, and draws the next one meanwhile. Returns what it told, and what was
     /// drawn. `rate` scales the step sizes.
     pub(super) fn step<T: Send>(
         &mut self,
@@ -53,30 +62,35 @@ impl Engine {
         knobs: &Knobs,
         rate: f32,
         draw: impl FnOnce() -> T + Send,
-    ) -> Result<(f64, T), DeviceError> {
+    ) -> Result<(Told, T), DeviceError> {
         match self {
             Self::Host(sides) => {
-                let (drawn, loss) = rayon::join(draw, || host::learn(sides.each_mut(), scale, step, knobs, rate));
-                Ok((loss, drawn))
+                let (drawn, told) = rayon::join(draw, || host::learn(sides.each_mut(), scale, step, knobs, rate));
+                Ok((told, drawn))
             }
             // Everything is launched from this one thread: the order between the queues of two threads is not promised.
             Self::Gpu(sides) => {
                 let told = gpu::learn(device, sides.each_mut(), scale, step, knobs, rate)?;
                 let drawn = draw();
-                let told = read(told)?;
+                let mut told = read(told)?;
+                let by_weight = told.split_off(if step.base.is_some() { 2 } else { 1 });
                 if step.base.is_some() {
                     scale.step(told[1], rate);
                 }
-                Ok((f64::from(told[0]), drawn))
+                Ok((Told { loss: f64::from(told[0]), by_weight }, drawn))
             }
         }
     }
 
     /// The vectors of all users and all items.
-    pub(super) fn embeddings(&self, inputs: [&Inputs<'_>; 2]) -> Result<[Matrix; 2], DeviceError> {
+    pub(super) fn embeddings(
+        &self,
+        [users, items]: [&Inputs<'_>; 2],
+        attention: Option<&Attention>,
+    ) -> Result<[Matrix; 2], DeviceError> {
         Ok(match self {
-            Self::Host(sides) => [sides[0].embeddings(inputs[0])?, sides[1].embeddings(inputs[1])?],
-            Self::Gpu(sides) => [sides[0].embeddings(inputs[0])?, sides[1].embeddings(inputs[1])?],
+            Self::Host(sides) => [sides[0].embeddings(users, attention)?, sides[1].embeddings(items, None)?],
+            Self::Gpu(sides) => [sides[0].embeddings(users, attention)?, sides[1].embeddings(items, None)?],
         })
     }
 

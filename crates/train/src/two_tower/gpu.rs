@@ -5,6 +5,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Gradients, Tensor, TensorData};
 use lookalike_bundle::Matrix;
 
+use super::attention::Attention;
 use super::base::Scale;
 use super::host::{EPS, READ_BLOCK};
 use super::inputs::Inputs;
@@ -43,13 +44,13 @@ impl GpuSide {
         self.tower.read()
     }
 
-    pub(super) fn embeddings(&self, inputs: &Inputs<'_>) -> Result<Matrix, DeviceError> {
+    pub(super) fn embeddings(&self, inputs: &Inputs<'_>, attention: Option<&Attention>) -> Result<Matrix, DeviceError> {
         let dim = self.table.dim();
         let mut matrix = Matrix::zeros(inputs.rows(), dim);
         let values: Vec<_> = self.tower.values.iter().map(|[value, ..]| value.clone()).collect();
         for (block, target) in matrix.data_mut().chunks_mut((READ_BLOCK * dim).max(1)).enumerate() {
             let first = block * READ_BLOCK;
-            let bags = inputs.whole(first..first + target.len() / dim)?;
+            let bags = inputs.whole(first..first + target.len() / dim, attention)?;
             let out = forward(&values, self.table.gather(&bags)?, self.tower.layers.unit);
             target.copy_from_slice(&read(out)?);
         }
@@ -57,8 +58,9 @@ impl GpuSide {
     }
 }
 
-/// Launches one step. Once the device is done, its loss is known, summed over the examples, and behind it the gradient by
-/// the logarithm of the scale of a base.
+/// Launches one step. Once the device is done, its loss is known, summed over the examples; behind it the gradient by
+/// the logarithm of the scale of a base, if there is one; and behind that, where there is attention, the gradient by the
+/// weight of each entry of the users' bags.
 pub(super) fn learn(
     device: &Device,
     [users, items]: [&mut GpuSide; 2],
@@ -75,7 +77,7 @@ pub(super) fn learn(
     let u = forward(&recorded[0], leaves[0].clone(), users.tower.layers.unit); // [examples, dim]
     let v = forward(&recorded[1], leaves[1].clone(), items.tower.layers.unit); // [columns, dim]
     let [inner_u, inner_v] = [u.clone().inner(), v.clone().inner()];
-    let (told, [by_user, by_item]) = match &step.base {
+    let (mut told, [by_user, by_item]) = match &step.base {
         None => softmax(device, gpu, step, knobs, inner_u, inner_v)?,
         Some(known) => {
             let tensor = |numbers: Vec<f32>| {
@@ -96,7 +98,11 @@ pub(super) fn learn(
     let mut gradients = sum.backward();
     for (nth, (side, bags)) in [(users, &step.users), (items, &step.items)].into_iter().enumerate() {
         if let Some(gradient) = leaves[nth].grad_remove(&mut gradients) {
-            side.table.update(&bags.segments(), gradient.inner(), knobs.lr * rate, EPS)?;
+            let gradient = gradient.inner();
+            if knobs.attention && nth == 0 {
+                told = Tensor::cat(vec![told, side.table.by_weight(bags, gradient.clone())?], 0);
+            }
+            side.table.update(&bags.segments(), gradient, knobs.lr * rate, EPS)?;
         }
         side.tower.step(&recorded[nth], &mut gradients, knobs.tower_lr * rate, knobs.decay);
     }

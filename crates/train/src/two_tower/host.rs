@@ -5,7 +5,9 @@ use lookalike_bundle::Matrix;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::attention::Attention;
 use super::base::Scale;
+use super::engine::Told;
 use super::inputs::Inputs;
 use super::layers::{Layers, PARTS, Passed};
 use super::step::{Compared, Step};
@@ -33,12 +35,12 @@ impl HostSide {
         Self { table, layers }
     }
 
-    pub(super) fn embeddings(&self, inputs: &Inputs<'_>) -> Result<Matrix, DeviceError> {
+    pub(super) fn embeddings(&self, inputs: &Inputs<'_>, attention: Option<&Attention>) -> Result<Matrix, DeviceError> {
         let dim = self.table.dim();
         let mut matrix = Matrix::zeros(inputs.rows(), dim);
         for (block, target) in matrix.data_mut().chunks_mut((READ_BLOCK * dim).max(1)).enumerate() {
             let first = block * READ_BLOCK;
-            let bags = inputs.whole(first..first + target.len() / dim)?;
+            let bags = inputs.whole(first..first + target.len() / dim, attention)?;
             target.copy_from_slice(&out(&self.layers.forward(&self.table.gathered(&bags))));
         }
         Ok(matrix)
@@ -50,14 +52,14 @@ fn out(passed: &[Passed]) -> Vec<f32> {
     passed.iter().flat_map(|part| part.out.iter().copied()).collect()
 }
 
-/// Learns from one step; returns its loss summed over the examples. `rate` scales the step sizes.
+/// Learns from one step. `rate` scales the step sizes.
 pub(super) fn learn(
     [users, items]: [&mut HostSide; 2],
     scale: &mut Scale,
     step: &Step,
     knobs: &Knobs,
     rate: f32,
-) -> f64 {
+) -> Told {
     let passed = [(&*users, &step.users), (&*items, &step.items)]
         .map(|(side, bags)| side.layers.forward(&side.table.gathered(bags)));
     let [u, v] = passed.each_ref().map(|passed| out(passed));
@@ -74,14 +76,18 @@ pub(super) fn learn(
             (loss, [by_user, by_item])
         }
     };
-    for ((side, bags), (passed, mut gradient)) in
-        [(users, &step.users), (items, &step.items)].into_iter().zip(passed.iter().zip(gradients))
+    let mut by_weight = Vec::new();
+    for (nth, ((side, bags), (passed, mut gradient))) in
+        [(users, &step.users), (items, &step.items)].into_iter().zip(passed.iter().zip(gradients)).enumerate()
     {
         let mut dense = side.layers.backward(passed, &mut gradient);
         side.layers.step(&mut dense, knobs.tower_lr * rate, knobs.decay);
+        if knobs.attention && nth == 0 {
+            by_weight = side.table.by_weight(bags, &gradient);
+        }
         side.table.learn(&bags.segments(), &gradient, knobs.lr * rate, EPS);
     }
-    loss
+    Told { loss, by_weight }
 }
 
 /// Rows of `first` numbers, each followed by its row of `second` numbers.

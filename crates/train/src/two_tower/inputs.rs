@@ -5,6 +5,7 @@ use lookalike_dataset::{Csr, Features};
 use rand::RngExt;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::attention::Attention;
 use crate::bags::Bags;
 use crate::device::DeviceError;
 
@@ -75,13 +76,23 @@ impl<'a> Inputs<'a> {
         self.ids.len()
     }
 
+    /// Attention over the histories, if there are any.
+    pub(super) fn attention(&self) -> Option<Attention> {
+        let history = self.history?;
+        Some(Attention::new(self.rows() + self.features.len(), history.had.n_cols()))
+    }
+
     /// Rows of the table.
     pub(super) fn table_rows(&self) -> usize {
         self.rows() + self.features.len() + self.history.map_or(0, |history| history.had.n_cols())
     }
 
     /// All that is known of these rows.
-    pub(super) fn whole(&self, rows: impl Iterator<Item = usize>) -> Result<Bags, DeviceError> {
+    pub(super) fn whole(
+        &self,
+        rows: impl Iterator<Item = usize>,
+        attention: Option<&Attention>,
+    ) -> Result<Bags, DeviceError> {
         let mut entries = Entries::default();
         for row in rows {
             if self.ids[row] {
@@ -93,7 +104,9 @@ impl<'a> Inputs<'a> {
             }
             entries.offsets.push(entries.rows.len() as u32);
         }
-        entries.bags()
+        let mut bags = entries.bags()?;
+        attention.into_iter().for_each(|attention| attention.weigh(&mut bags));
+        Ok(bags)
     }
 
     /// Inputs of a step: each row with the item that is to be foretold from it, which its history leaves out. An id is

@@ -13,6 +13,7 @@
 //! they went on to, and the base says which items are compared.
 
 mod ahead;
+mod attention;
 mod base;
 mod engine;
 mod gpu;
@@ -34,6 +35,7 @@ use crate::device::{Device, DeviceError};
 use crate::fit::{FitError, Model, Phase};
 use crate::preset::{Base as BaseKnobs, TwoTower as Knobs};
 use ahead::Ahead;
+use attention::Attention;
 use base::{Base, Scale};
 use engine::{Engine, SideState};
 use inputs::{History, Inputs};
@@ -56,6 +58,7 @@ pub(crate) struct TwoTowerModel<'a> {
     /// What enters the towers at each of these times.
     inputs: Vec<[Inputs<'a>; 2]>,
     engine: Engine,
+    attention: Option<Attention>,
 }
 
 /// What steps are drawn from.
@@ -128,7 +131,8 @@ impl<'a> TwoTowerModel<'a> {
             SideState { accumulator: vec![0.0; rows.rows()], rows, layers }
         };
         let engine = Engine::open(device, [side(0), side(1)])?;
-        Ok(Self { data, device, knobs: knobs.clone(), seed, epochs, times, source, inputs, engine })
+        let attention = inputs[0][0].attention().filter(|_| knobs.attention);
+        Ok(Self { data, device, knobs: knobs.clone(), seed, epochs, times, source, inputs, engine, attention })
     }
 
     /// What step sizes are multiplied by after `done` of `total` steps of an epoch: up over the first half of the first
@@ -189,7 +193,7 @@ impl Model for TwoTowerModel<'_> {
         let mut next = None;
         for number in 0..total {
             let rate = self.rate(epoch, number, total);
-            let Self { device, knobs, seed, source, inputs, engine, .. } = self;
+            let Self { device, knobs, seed, source, inputs, engine, attention, .. } = self;
             let mut scale = source.scale();
             let mut draw = |number: usize| {
                 let seed = stream_seed(stream_seed(*seed, 13, u64::from(epoch)), 0, number as u64);
@@ -199,14 +203,23 @@ impl Model for TwoTowerModel<'_> {
                 Some(step) => Some(step),
                 None => draw(number)?,
             };
-            let Some(step) = step else { break };
-            let (step_loss, drawn) = match step.examples() {
-                0 => (0.0, draw(number + 1)),
-                _ => engine.step(device, &mut scale, &step, knobs, rate, || draw(number + 1))?,
+            let Some(mut step) = step else { break };
+            let drawn = match step.examples() {
+                0 => draw(number + 1),
+                _ => {
+                    // A step is drawn while the one before it is learned from, so attention comes after.
+                    attention.iter().for_each(|attention| attention.weigh(&mut step.users));
+                    let (told, drawn) = engine.step(device, &mut scale, &step, knobs, rate, || draw(number + 1))?;
+                    let learn = |attention: &mut Attention| {
+                        attention.learn(&step.users, &told.by_weight, knobs.lr * rate);
+                    };
+                    attention.iter_mut().for_each(learn);
+                    loss += told.loss;
+                    drawn
+                }
             };
             next = drawn?;
             source.set_scale(scale);
-            loss += step_loss;
             examples += f64::from(step.weight());
             tick(number as u64 + 1, total as u64)?;
         }
@@ -223,7 +236,7 @@ impl Model for TwoTowerModel<'_> {
     }
 
     fn learned(&mut self) -> Result<Learned, FitError> {
-        let towers = self.engine.embeddings(self.inputs[self.inputs.len() - 1].each_ref())?;
+        let towers = self.engine.embeddings(self.inputs[self.inputs.len() - 1].each_ref(), self.attention.as_ref())?;
         let [users, items] = match &self.source {
             Source::Ahead { bases, scale, .. } => match bases.last() {
                 Some(latest) => latest.followed_by(towers, scale),
@@ -237,6 +250,7 @@ impl Model for TwoTowerModel<'_> {
     fn state(&mut self) -> Result<Tensors, FitError> {
         let sides = self.engine.sides()?;
         let mut state: Tensors = SIDES.iter().zip(&sides).flat_map(|(name, side)| side.tensors(name)).collect();
+        self.attention.iter().for_each(|attention| state.extend(attention.state()));
         if let Source::Ahead { bases, scale, .. } = &self.source {
             state.extend(scale.state());
             bases.iter().enumerate().for_each(|(nth, base)| state.extend(base.state(nth)));
@@ -251,6 +265,7 @@ impl Model for TwoTowerModel<'_> {
             side.restore(name, &mut state)?;
         }
         self.engine = Engine::open(self.device, sides).map_err(failed)?;
+        self.attention.iter_mut().try_for_each(|attention| attention.restore(&mut state))?;
         if let Source::Ahead { bases, scale, .. } = &mut self.source {
             scale.restore(&mut state)?;
             let shape = [self.data.users.len(), self.data.items.len()];
@@ -263,10 +278,11 @@ impl Model for TwoTowerModel<'_> {
     /// All that the vectors come from, so that others can pass it through the towers: `scripts/towers.py` does, and says how.
     fn weights(&mut self) -> Result<Tensors, FitError> {
         let sides = self.engine.sides()?;
-        let mut tensors = Tensors::new();
+        let mut tensors = self.attention.as_ref().map(Attention::weights).unwrap_or_default();
         for (nth, side) in sides.into_iter().enumerate() {
             let (name, inputs) = (format!("tower.{}", SIDES[nth]), &self.inputs[self.inputs.len() - 1][nth]);
-            let bags = inputs.whole(0..inputs.rows())?;
+            let attention = self.attention.as_ref().filter(|_| nth == 0);
+            let bags = inputs.whole(0..inputs.rows(), attention)?;
             tensors.extend(side.layers.weights());
             tensors.insert(format!("{name}.table"), side.rows.into());
             tensors.insert(format!("{name}.bags.offsets"), Tensor::u32s(bags.offsets().to_vec()));

@@ -7,11 +7,13 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::ahead::Ahead;
-use super::base::Base;
-use super::host::softmax;
+use super::base::{Base, Scale};
+use super::host::{HostSide, learn, softmax};
 use super::inputs::{History, Inputs};
 use super::layers::Layers;
 use super::step::{Compared, Step, Steps};
+use crate::bags::Bags;
+use crate::host_table::HostTable;
 use crate::preset::{Knobs, Preset, TwoTower};
 
 fn knobs() -> TwoTower {
@@ -316,4 +318,37 @@ fn the_way_back_is_that_of_differences() {
             }
         }
     }
+}
+
+/// Step sizes are zero, so that a step says what is lost and changes nothing.
+#[test]
+fn what_is_lost_follows_the_weights_of_bags_as_the_step_says() {
+    let train = history(20, 30);
+    let pairs: Vec<_> = train.pairs().step_by(4).take(9).collect();
+    let knobs = TwoTower { attention: true, lr: 0.0, tower_lr: 0.0, decay: 0.0, ..knobs() };
+    let mut step = step(&train, &pairs, &knobs, 5);
+    let dim = 4;
+    let mut sides = [50, 30].map(|rows| {
+        let table = Matrix::from_vec(rows, dim, numbers(rows * dim, rows as u64)).unwrap();
+        let mut layers = Layers::new("t", dim, &[6], true, 3);
+        let last = layers.parameters.len() - 2;
+        layers.parameters[last].value.iter_mut().zip(numbers(1000, 8)).for_each(|(w, n)| *w = n);
+        HostSide::new(HostTable::new(&table, &vec![0.0; rows]), layers)
+    });
+    let mut told = |step: &Step| learn(sides.each_mut(), &mut Scale::new(), step, &knobs, 1.0);
+    let found = told(&step).by_weight;
+    let (offsets, rows) = (step.users.offsets().to_vec(), step.users.rows().to_vec());
+    let weights = step.users.weights().to_vec();
+    assert!(found.len() == rows.len() && rows.len() > 20);
+    for (at, found) in found.iter().enumerate() {
+        let mut lost = |by: f32| {
+            let mut weights = weights.clone();
+            weights[at] += by;
+            step.users = Bags::new(offsets.clone(), rows.clone()).unwrap().weighted(weights).unwrap();
+            told(&step).loss / f64::from(step.weight())
+        };
+        let due = (lost(1e-2) - lost(-1e-2)) / 2e-2;
+        assert!((f64::from(*found) - due).abs() < 2e-3 * (1.0 + due.abs()), "{found} is not {due}");
+    }
+    assert!(found.iter().any(|gradient| gradient.abs() > 0.01));
 }

@@ -57,11 +57,8 @@ impl<'a> Chooser<'a> {
                 ndcg(&rows, &truth, DEPTH)
             };
             let alone = figure(scores.to_vec());
-            TRIED.map(|k| {
-                let mut blended = scores.to_vec();
-                self.prior.blend(user, had.len(), k, &mut blended);
-                figure(blended) - alone
-            })
+            let blend = self.prior.blend(user, scores);
+            TRIED.map(|k| figure(blend.scores(had.len(), k).collect()) - alone)
         });
         let n = gains.len() as f64;
         let mean = |nth: usize| gains.iter().map(|gain| gain[nth]).sum::<f64>() / n;

@@ -94,7 +94,8 @@ impl<'a> Chain<'a> {
         match (link, &self.bundle.manifest.few) {
             (Link::Segment, _) => return self.prior.shares(user, scores),
             (Link::Blend, Some(few)) => {
-                return self.prior.blend(user, self.bundle.history.items(user).len(), few.k, scores);
+                let (blend, items) = (self.prior.blend(user, scores), self.bundle.history.items(user).len());
+                return scores.iter_mut().zip(blend.scores(items, few.k)).for_each(|(score, blended)| *score = blended);
             }
             _ => scores.copy_from_slice(&self.prior.popularity),
         }

@@ -4,6 +4,9 @@
 //! the same segments had, else what everybody had. Both are standardised, the latter as logarithms of how many users it
 //! stands for. How much k is says the manifest; without it nothing is blended.
 
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
 use lookalike_bundle::{Row, UserRow};
 
 use crate::recommend::standardise;
@@ -18,6 +21,23 @@ pub struct Prior<'a> {
     pub(crate) popularity: Vec<f32>,
     pub(crate) shares: Option<Shares<'a>>,
     users: f32,
+    /// What is blended for users whose segments say nothing: the same for all of them.
+    everybody: OnceLock<Vec<f32>>,
+}
+
+/// What the blended scores of a user are made of, both standardised.
+pub struct Blend<'p> {
+    model: Vec<f32>,
+    known: Cow<'p, [f32]>,
+}
+
+impl Blend<'_> {
+    /// The scores of all items for a user who had so many.
+    pub fn scores(&self, items: usize, k: f64) -> impl Iterator<Item = f32> {
+        let own = items as f64 / (items as f64 + k);
+        let both = self.model.iter().zip(&*self.known);
+        both.map(move |(&score, &known)| (own * f64::from(score) + (1.0 - own) * f64::from(known)) as f32)
+    }
 }
 
 impl<'a> Prior<'a> {
@@ -32,7 +52,7 @@ impl<'a> Prior<'a> {
             items.iter().for_each(|&item| popularity[item as usize] += 1.0);
         }
         let shares = segments.map(|segments| Shares::new(had, items, segments));
-        Self { popularity, shares, users: in_use as f32 }
+        Self { popularity, shares, users: in_use as f32, everybody: OnceLock::new() }
     }
 
     /// Whether the segments of a user say anything.
@@ -51,17 +71,24 @@ impl<'a> Prior<'a> {
         }
     }
 
-    /// Blends the model's scores of all items for a user who had so many.
-    pub fn blend(&self, user: UserRow, items: usize, k: f64, scores: &mut [f32]) {
-        let mut known = vec![0.0; scores.len()];
+    /// The model's scores of all items for a user, ready to be blended.
+    pub fn blend(&self, user: UserRow, scores: &[f32]) -> Blend<'_> {
+        let mut model = scores.to_vec();
+        standardise(&mut model);
+        let known = match self.by_segment(user) {
+            Some(_) => self.known(user).into(),
+            None => self.everybody.get_or_init(|| self.known(user)).into(),
+        };
+        Blend { model, known }
+    }
+
+    /// The logarithms of how many users like this one had each item, standardised.
+    fn known(&self, user: UserRow) -> Vec<f32> {
+        let mut known = vec![0.0; self.popularity.len()];
         self.shares(user, &mut known);
         known.iter_mut().for_each(|share| *share = (*share * self.users).ln_1p());
         standardise(&mut known);
-        standardise(scores);
-        let own = items as f64 / (items as f64 + k);
-        for (score, known) in scores.iter_mut().zip(known) {
-            *score = (own * f64::from(*score) + (1.0 - own) * f64::from(known)) as f32;
-        }
+        known
     }
 }
 
@@ -79,8 +106,8 @@ mod tests {
         let history = History::new(3, 4, entries).unwrap();
         let prior = Prior::new(ItemsHad::History(&history), (3, 4), None);
         let order = |items: usize, k: f64| {
-            let mut scores = [4.0, 3.0, 2.0, 1.0];
-            prior.blend(UserRow::new(0), items, k, &mut scores);
+            let blend = prior.blend(UserRow::new(0), &[4.0, 3.0, 2.0, 1.0]);
+            let scores: Vec<f32> = blend.scores(items, k).collect();
             let mut rows = [0, 1, 2, 3];
             rows.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
             (rows, scores)

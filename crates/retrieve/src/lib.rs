@@ -34,7 +34,7 @@ mod vectors;
 pub use chain::{Chain, Link};
 pub use error::RetrieveError;
 pub use exact::{Among, Exact, Search};
-pub use few::{FEW, Prior};
+pub use few::{Blend, FEW, Prior};
 pub use file::INDEX;
 pub use fold::Folding;
 pub use friends::{FRIENDS, Friends};

@@ -200,6 +200,11 @@ impl Device {
         self.gpu.as_ref().map(|gpu| gpu.limits)
     }
 
+    /// Whether an adapter multiplies in 16 bits; the CPU does not.
+    pub fn has_half(&self) -> bool {
+        self.gpu.as_ref().is_some_and(|gpu| gpu.half)
+    }
+
     /// The same device, as if one kernel argument could hold no more than `bytes`: the seam through
     /// which a small table exercises the splitting that a huge one needs. Does nothing to the CPU.
     pub fn with_binding_limit(mut self, bytes: u64) -> Self {

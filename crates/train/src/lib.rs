@@ -37,7 +37,7 @@ pub use host_table::HostTable;
 pub use plan::Plan;
 pub use preset::{
     Base, Bpr, Confidence, Ease, Factorization, Ials, Knn, Knobs, Loss, MOST_TRIALS, Optimizer, PairDraw, PoolDraw,
-    Preset, PresetError, SoftmaxMf, TwoTower,
+    Precision, Preset, PresetError, SoftmaxMf, TwoTower,
 };
 pub use table::Table;
 pub use tune::{Trial, TuneError, Tuned, WatchTrials, glance, tune};

@@ -13,7 +13,9 @@ use lookalike_portrait::Catalogue;
 use lookalike_retrieve::{Audit, FEW, IndexSettings, RANKER, Ranker, Recommender, Signals};
 use lookalike_store::Project;
 use lookalike_train::device::{self, Device, DeviceChoice};
-use lookalike_train::{Entry, FitError, Fitted, Identity, Knobs, Phase, Plan, Preset, TwoTower, Verdict, Watch, fit};
+use lookalike_train::{
+    Entry, FitError, Fitted, Identity, Knobs, Phase, Plan, Precision, Preset, TwoTower, Verdict, Watch, fit,
+};
 use serde_json::{Value, json};
 
 use super::evaluate::Evaluation;
@@ -215,6 +217,9 @@ fn introduce(
 ) {
     let count = |number: usize| grouped(number as u64);
     say.line(format!("device: {} ({})", device.name(), device.why()));
+    if matches!(&preset.knobs, Knobs::TwoTower(knobs) if knobs.precision == Precision::Mixed) && !device.has_half() {
+        say.line("        `precision` is single after all: this device has no other");
+    }
     let what = match preset.dim {
         0 => "weights from item to item".to_owned(),
         dim => format!("{dim} numbers per embedding"),

@@ -19,6 +19,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 use cubecl::future::block_on;
+use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::{CubeCount, CubeDim, CubeElement};
 use cubecl::server::Handle;
 
@@ -42,6 +43,8 @@ const MAX_BINDING: u64 = 1 << 31;
 pub(crate) struct Gpu {
     pub(crate) device: cubecl::Device,
     pub(crate) limits: Limits,
+    /// Whether shaders may compute in 16 bits.
+    pub(crate) half: bool,
     client: Client,
 }
 
@@ -66,7 +69,8 @@ impl Gpu {
             binding: client.properties().memory.max_page_size.min(MAX_BINDING),
             shared: hardware.max_shared_memory_size,
         };
-        Ok(Self { device, limits, client })
+        let half = client.properties().supports_type(ElemType::Float(FloatKind::F16));
+        Ok(Self { device, limits, half, client })
     }
 
     /// Waits for the device; reports its faults and those of the given buffers.

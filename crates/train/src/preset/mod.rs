@@ -22,7 +22,7 @@ pub use error::PresetError;
 pub use ials::{Confidence, Ials};
 pub use item_knn::Knn;
 pub use softmax_mf::{Loss, Optimizer, PoolDraw, SoftmaxMf};
-pub use two_tower::{Base, Factorization, TwoTower};
+pub use two_tower::{Base, Factorization, Precision, TwoTower};
 
 /// The presets that come with the program, by name.
 const BUILT_IN: [(&str, &str); 6] = [

@@ -46,12 +46,27 @@ pub struct TwoTower {
     pub decay: f32,
     /// Temperature: cosine scores are divided by it.
     pub tau: f32,
+    /// How exactly a GPU makes products of vectors; the CPU makes all of them in single precision.
+    #[serde(default)]
+    pub precision: Precision,
     /// Whether scores are corrected for how often an item is drawn as a negative.
     pub logq: bool,
     /// A factorization whose scores the towers add to. They then learn from what users went on to in each of the last
     /// stretches of the part learned from, with all that is read of users and items as of its beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
+}
+
+/// How exactly a GPU multiplies. What is learned is kept and changed in single precision either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// In 32 bits.
+    #[default]
+    Single,
+    /// In 16 bits where scores and their gradients are made (Micikevicius et al., "Mixed Precision Training", ICLR 2018),
+    /// if the adapter has such numbers.
+    Mixed,
 }
 
 /// A matrix factorization that towers add to.
@@ -151,6 +166,7 @@ impl TwoTower {
         "tower_lr",
         "decay",
         "tau",
+        "precision",
         "logq",
         "base",
     ];

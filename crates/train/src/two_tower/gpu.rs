@@ -2,7 +2,7 @@
 //! are rows in buffers; scores are made for as many examples as fit, never as a whole matrix.
 
 use burn::tensor::activation::relu;
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::tensor::{FloatDType, Gradients, Tensor, TensorData};
 use lookalike_bundle::Matrix;
 
 use super::attention::Attention;
@@ -13,7 +13,7 @@ use super::layers::{self, BETA, Layers, TINY};
 use super::step::{Compared, Lists, Step};
 use crate::device::{Device, DeviceError};
 use crate::gpu::{Gpu, GpuTable};
-use crate::preset::TwoTower as Knobs;
+use crate::preset::{Precision, TwoTower as Knobs};
 use crate::read::read;
 
 /// The most scores kept at a time: 64 MB.
@@ -121,7 +121,10 @@ fn softmax(
     let (examples, columns) = (step.examples(), step.columns());
     let log_q = Tensor::<2>::from_data(TensorData::new(step.log_q.clone(), [1, columns]), device.burn());
     let block = (SCORES.min((gpu.limits.binding / 4) as usize) / columns.max(1)).max(1);
-    let scale = 1.0 / (knobs.tau * step.weight().max(f32::MIN_POSITIVE));
+    let half = gpu.half && knobs.precision == Precision::Mixed;
+    let lower = |numbers: Tensor<2>| if half { numbers.cast(FloatDType::F16) } else { numbers };
+    let product = |a: Tensor<2>, b: Tensor<2>| if half { a.matmul(b).cast(FloatDType::F32) } else { a.matmul(b) };
+    let v = lower(v);
     let mut by_user = Vec::new();
     let mut by_item = Tensor::<2>::zeros(v.dims(), device.burn());
     let mut loss = Tensor::<1>::zeros([1], device.burn());
@@ -135,11 +138,11 @@ fn softmax(
         let weights: Vec<f32> = step.weights[first..first + rows].to_vec();
         let counts = (first..first + rows).map(|example| step.own.of(example).len() as f32).collect();
         let (weights, counts) = (column(weights), column(counts)); // [rows, 1]
-        let users = u.clone().narrow(0, first, rows);
+        let users = lower(u.clone().narrow(0, first, rows));
         let zeros = || Tensor::<2>::zeros([rows, columns], device.burn());
         let ones = gpu.fill(zeros(), &places(&step.own), 1.0)?; // [rows, columns]
         let log_q = log_q.clone() * (ones.clone().neg() + 1.0); // [rows, columns]
-        let scores = users.clone().matmul(v.clone().transpose()) / knobs.tau - log_q; // [rows, columns]
+        let scores = product(users.clone(), v.clone().transpose()) / knobs.tau - log_q; // [rows, columns]
         let own = (scores.clone() * ones.clone()).sum_dim(1); // [rows, 1]
         let scores = match &step.compared {
             Compared::AllBut(known) => gpu.fill(scores, &places(known), MASKED)?,
@@ -149,12 +152,14 @@ fn softmax(
         let top = scores.clone().max_dim(1); // [rows, 1]
         let exponentials = (scores - top.clone()).exp(); // [rows, columns]
         let sums = exponentials.clone().sum_dim(1); // [rows, 1]
-        let pulls = (exponentials / sums.clone() * counts.clone() - ones) * weights.clone() * scale; // [rows, columns]
+        // Between -1 and 1 for a pair: of the mean over the examples 16 bits would leave little.
+        let pulls = lower((exponentials / sums.clone() * counts.clone() - ones) * weights.clone()); // [rows, columns]
         loss = loss + ((sums.log() + top) * counts - own).mul(weights).sum();
-        by_user.push(pulls.clone().matmul(v.clone()));
-        by_item = by_item + pulls.transpose().matmul(users);
+        by_user.push(product(pulls.clone(), v.clone()));
+        by_item = by_item + product(pulls.transpose(), users);
     }
-    Ok((loss, [Tensor::cat(by_user, 0), by_item]))
+    let scale = 1.0 / (knobs.tau * step.weight().max(f32::MIN_POSITIVE));
+    Ok((loss, [Tensor::cat(by_user, 0) * scale, by_item * scale]))
 }
 
 impl Tower {

@@ -178,3 +178,29 @@ impl<'a> Steps<'a> {
         (-(-expected).exp_m1()).max(f64::MIN_POSITIVE).ln() as f32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_is_the_place_of_its_item_however_the_marks_collide() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
+        for count in [0, 1, 90, 5000] {
+            // Half of them share their mark with an item that has no column, or with another that has one.
+            let item =
+                |rng: &mut Xoshiro256PlusPlus| rng.random_range(0..4000) + (MARKS as u32) * rng.random_range(0..3);
+            let items: Vec<u32> = (0..count).map(|_| item(&mut rng)).collect();
+            let columns = Columns::new(items.clone());
+            let mut sorted = items;
+            sorted.sort_unstable();
+            sorted.dedup();
+            assert_eq!(columns.items, sorted);
+            for _ in 0..20_000 {
+                let item = item(&mut rng);
+                let place = sorted.iter().position(|&other| other == item);
+                assert_eq!(columns.of(item), place.map(|place| place as u32));
+            }
+        }
+    }
+}

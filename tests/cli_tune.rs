@@ -60,7 +60,7 @@ fn the_better_settings_go_on_larger_and_the_best_is_trained() {
 }
 
 #[test]
-fn ials_has_a_look_in_small_and_towers_at_their_base() {
+fn ials_has_a_look_in_small_and_towers_at_their_base_at_full_size() {
     let shop = Shop::new();
     let said = shop.train(&["--epochs", "8", "--run", "run"]).says(&["dim 32 × 2", " (the preset)", " (by the data)"]);
     assert_eq!(said.out.matches("dim ").count(), 1, "{}", said.out);
@@ -74,8 +74,8 @@ fn ials_has_a_look_in_small_and_towers_at_their_base() {
     // What it found looks no further.
     shop.train(&["--model", "run/preset.toml", "--run", "again"]).ok();
     assert!(!shop.path("again/tune.jsonl").exists() && shop.files("run/bundle") == shop.files("again/bundle"));
-    // Towers look at their base.
-    shop.train(&["--epochs", "1", "--model", "two-tower", "--run", "towers"]).says(&["dim 32 × 2", " (by the data)"]);
+    // Towers look at their base, as large as it is trained.
+    shop.train(&["--epochs", "1", "--model", "two-tower", "--run", "towers"]).says(&["dim 128 × 12", " (by the data)"]);
     let trained = shop.run(&["show", "model", "towers", "--json"]).json()["manifest"]["preset"].clone();
     let figures: Vec<_> = self::table(&shop, "towers").iter().map(|trial| trial["figure"].as_f64()).collect();
     let best = &self::table(&shop, "towers")[usize::from(figures[1] > figures[0])]["knobs"];

@@ -112,7 +112,7 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
     /// Try N settings of the model's knobs on the validation part first, the preset among them, and train the best one
-    /// [default: a look in small at as many as `trials` of the preset says: 2 for ials, also below towers]
+    /// [default: a look at as many as `trials` of the preset says: 2 for ials, in small, and below towers]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_TRIALS)))]
     pub tune: Option<u32>,
     /// Folder for what training leaves [default: runs/MODEL in the project]

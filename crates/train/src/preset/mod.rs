@@ -51,8 +51,8 @@ pub struct Preset {
     pub epochs: u32,
     /// Passes without a better validation figure after which training stops.
     pub patience: u32,
-    /// Settings of the knobs, the preset among them, that are looked at in small on the validation part; the best is to be
-    /// trained.
+    /// Settings of the knobs, the preset among them, that are looked at on the validation part, in small but for the base
+    /// of towers; the best is to be trained.
     #[serde(skip_serializing_if = "single")]
     pub trials: u32,
     /// What only this kind of model has.

@@ -187,7 +187,14 @@ impl Preset {
             check.that(epochs >= 1, "epochs", epochs, "at least 1")?;
             check.that(patience >= 1, "patience", patience, "at least 1")?;
         }
-        let knobs: Knobs = toml::from_str(text).map_err(parse)?;
+        let knobs: Knobs = toml::from_str(text).map_err(|error| match culprit(&table, kind) {
+            Some(key) => {
+                let message = format!("`{key}`: {}", error.message().trim_end_matches('.'));
+                let name = key.rsplit('.').next().unwrap_or_default();
+                PresetError::Parse { file: file.to_owned(), line: line_of(name, text), message }
+            }
+            None => parse(error),
+        })?;
         knobs.check(&check)?;
         Ok(Self { name: name.to_owned(), when, dim, epochs, patience, trials, knobs })
     }
@@ -198,10 +205,32 @@ fn known(table: &toml::Table, common: &[&str], own: &[&str], text: &str, file: &
     let known: Vec<&str> = common.iter().chain(own).copied().collect();
     let unknown = table.keys().find(|key| !known.contains(&key.as_str()));
     let Some(key) = unknown.filter(|_| !own.is_empty()) else { return Ok(()) };
-    let line = 1 + text.lines().position(|line| line.trim_start().starts_with(key.as_str())).unwrap_or(0);
+    let line = line_of(key, text);
     let nearest = known.iter().max_by(|a, b| strsim::jaro(a, key).total_cmp(&strsim::jaro(b, key)));
     let nearest = nearest.map(|&nearest| nearest.to_owned());
     Err(PresetError::Key { file: file.to_owned(), line, key: key.clone(), nearest })
+}
+
+/// The line of a key, from 1.
+fn line_of(key: &str, text: &str) -> usize {
+    1 + text.lines().position(|line| line.trim_start().starts_with(key)).unwrap_or(0)
+}
+
+/// The key whose value keeps the knobs of a kind from being read: that which a built-in value in its place mends. What reads
+/// the knobs knows their kind only late, and then not any more where in the text they stood.
+fn culprit(table: &toml::Table, kind: &str) -> Option<String> {
+    let (_, text) = BUILT_IN.iter().find(|(name, _)| *name == kind)?;
+    let sound: toml::Table = toml::from_str(text).ok()?;
+    let keys = table.keys().filter(|key| {
+        let Some(value) = sound.get(*key) else { return false };
+        let mut mended = table.clone();
+        mended.insert((*key).clone(), value.clone());
+        mended.try_into::<Knobs>().is_ok()
+    });
+    let key = keys.into_iter().next()?;
+    let inner = table.get(key).and_then(toml::Value::as_table).filter(|_| key == "base");
+    let inner = inner.and_then(|base| culprit(base, base.get("kind")?.as_str()?));
+    Some(inner.map_or_else(|| key.clone(), |inner| format!("{key}.{inner}")))
 }
 
 /// What every kind of model has.
@@ -404,6 +433,8 @@ mod tests {
         assert!(error("kind = \"ials\"", "kind = \"ease\"").contains("`ease`"));
         assert!(error("stretches", "stretchs").contains("unknown key `stretchs`"));
         assert!(error("stretches = 3", "stretches = 0").contains("`base.stretches` is 0"));
+        assert!(error("\"single\"", "\"half\"").contains("`precision`: unknown variant `half`, expected `single` or"));
+        assert!(error("nu = 0.5", "nu = true").contains("`base.nu`: invalid type: boolean"));
     }
 
     #[test]
@@ -413,6 +444,9 @@ mod tests {
         assert!(error(("reg = 0.18", "reg = nan")).contains("`reg` is NaN"));
         assert!(error(("dim = 128", "dim = 0")).contains("`dim` is 0, it must be from 1 to 1024"));
         assert!(error(("nu = 0.5", "")).contains("nu"));
+        let message = error(("reg = 0.18", "reg = \"low\""));
+        let line = 1 + BUILT_IN[0].1.lines().position(|line| line.starts_with("reg")).unwrap();
+        assert!(message.starts_with(&format!("`mine.toml`, line {line}: `reg`: invalid type: string")), "{message}");
         for (block, dim) in [("0", "128"), ("129", "128"), ("8", "7")] {
             let knobs = format!("dim = {dim}\nblock = {block}");
             let message = error(("dim = 128", &knobs));

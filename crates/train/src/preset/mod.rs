@@ -190,8 +190,7 @@ impl Preset {
         let knobs: Knobs = toml::from_str(text).map_err(|error| match culprit(&table, kind) {
             Some(key) => {
                 let message = format!("`{key}`: {}", error.message().trim_end_matches('.'));
-                let name = key.rsplit('.').next().unwrap_or_default();
-                PresetError::Parse { file: file.to_owned(), line: line_of(name, text), message }
+                PresetError::Parse { file: file.to_owned(), line: line_of(&key, text), message }
             }
             None => parse(error),
         })?;
@@ -211,25 +210,40 @@ fn known(table: &toml::Table, common: &[&str], own: &[&str], text: &str, file: &
     Err(PresetError::Key { file: file.to_owned(), line, key: key.clone(), nearest })
 }
 
-/// The line of a key, from 1.
-fn line_of(key: &str, text: &str) -> usize {
-    1 + text.lines().position(|line| line.trim_start().starts_with(key)).unwrap_or(0)
+/// The line of a key, from 1; that of a key of the base, `base.key`, stands below its header.
+fn line_of(path: &str, text: &str) -> usize {
+    let header = |line: &str| line.trim_start().starts_with("[base]");
+    let (key, below) = match path.strip_prefix("base.") {
+        Some(key) => (key, text.lines().position(header).unwrap_or(0)),
+        None => (path, 0),
+    };
+    let says = |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+    let found = text.lines().enumerate().skip(below).find(|(_, line)| says(line) || path == "base" && header(line));
+    1 + found.map_or(below, |(nth, _)| nth)
+}
+
+/// A preset that comes with the program, as a table.
+fn built_in(kind: &str) -> Option<toml::Table> {
+    BUILT_IN.iter().find(|(name, _)| *name == kind).and_then(|(_, text)| toml::from_str(text).ok())
 }
 
 /// The key whose value keeps the knobs of a kind from being read: that which a built-in value in its place mends. What reads
 /// the knobs knows their kind only late, and then not any more where in the text they stood.
 fn culprit(table: &toml::Table, kind: &str) -> Option<String> {
-    let (_, text) = BUILT_IN.iter().find(|(name, _)| *name == kind)?;
-    let sound: toml::Table = toml::from_str(text).ok()?;
-    let keys = table.keys().filter(|key| {
-        let Some(value) = sound.get(*key) else { return false };
+    let sound = built_in(kind)?;
+    let with = |table: &toml::Table, key: &str, value: toml::Value| {
         let mut mended = table.clone();
-        mended.insert((*key).clone(), value.clone());
-        mended.try_into::<Knobs>().is_ok()
+        mended.insert(key.to_owned(), value);
+        mended
+    };
+    let mends = |key: &str, value: &toml::Value| with(table, key, value.clone()).try_into::<Knobs>().is_ok();
+    let key = table.keys().find(|key| sound.get(*key).is_some_and(|value| mends(key, value)))?;
+    let Some(base) = table.get(key).and_then(toml::Value::as_table) else { return Some(key.clone()) };
+    let of_kind = base.get("kind").and_then(toml::Value::as_str).and_then(built_in).unwrap_or_default();
+    let inner = base.keys().find(|inner| {
+        let value = of_kind.get(*inner).or_else(|| sound.get(key)?.get(inner.as_str()));
+        value.is_some_and(|value| mends(key, &with(base, inner, value.clone()).into()))
     });
-    let key = keys.into_iter().next()?;
-    let inner = table.get(key).and_then(toml::Value::as_table).filter(|_| key == "base");
-    let inner = inner.and_then(|base| culprit(base, base.get("kind")?.as_str()?));
     Some(inner.map_or_else(|| key.clone(), |inner| format!("{key}.{inner}")))
 }
 
@@ -435,6 +449,11 @@ mod tests {
         assert!(error("stretches = 3", "stretches = 0").contains("`base.stretches` is 0"));
         assert!(error("\"single\"", "\"half\"").contains("`precision`: unknown variant `half`, expected `single` or"));
         assert!(error("nu = 0.5", "nu = true").contains("`base.nu`: invalid type: boolean"));
+        // Not the line of the towers' own `dim`, and not the first knob of the base.
+        let below = 1 + BUILT_IN[2].1.lines().position(|line| line == "dim = 128").unwrap();
+        let message = error("dim = 128", "dim = \"x\"");
+        assert!(message.starts_with(&format!("`mine.toml`, line {below}: `base.dim`: invalid type")), "{message}");
+        assert!(error("stretches = 3", "stretches = []").contains("`base.stretches`: invalid type"));
     }
 
     #[test]
